@@ -1,0 +1,18 @@
+"""What every type of the contract shares: strict on the way in, lenient on the way out."""
+
+from pydantic import BaseModel, ConfigDict
+
+CONTRACT = 1
+"""Version of these types as they lie in rows and job folders; a worker claims only what it knows."""
+
+
+class Request(BaseModel):
+    """Something a user says: what is unknown is refused."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Answer(BaseModel):
+    """Something we say: what a newer server adds is kept."""
+
+    model_config = ConfigDict(extra="allow")

@@ -1,0 +1,75 @@
+"""Jobs: what lies in a job folder's `job.json`, and what a user asks for."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from modelpress.base import CONTRACT, Request
+from modelpress.data import DatasetFormat, Splits
+from modelpress.steps import AnyStep
+from modelpress.task import Match, Task
+
+DeviceClass = Literal["cuda", "cpu"]
+
+
+class Target(Request):
+    """The wish: what to make small, and what it may cost. Limits judge candidates; they never stop a step."""
+
+    objective: Literal["latency", "size", "macs", "metric"] | None = Field(
+        None, description="What the best candidate has least (or, for `metric`, most) of; left out means the last one."
+    )
+    max_drop: float | None = Field(
+        None, ge=0.0, description="Most the main metric may get worse, in its own unit: 0.01 is one point of accuracy."
+    )
+    min_speedup: float | None = Field(None, gt=0.0, description="Least ratio of original to candidate latency.")
+    max_bytes: int | None = Field(None, gt=0, description="Most bytes of the model file.")
+
+
+class Budget(Request):
+    """Three clocks, three limits."""
+
+    run_seconds: float = Field(6 * 3600.0, gt=0.0, le=7 * 86_400.0, description="Most seconds of running, all steps together.")
+    queue_seconds: float | None = Field(None, gt=0.0, description="Most seconds of waiting for a device; left out means any.")
+    no_progress_seconds: float = Field(1800.0, gt=0.0, description="Most seconds without a sign of life from the job.")
+    memory_bytes: int | None = Field(None, gt=0, description="Most memory; left out means the worker's own limit.")
+
+
+class Measuring(Request):
+    """How latency is measured, on the exported file in onnxruntime."""
+
+    batch_sizes: list[Annotated[int, Field(ge=1, le=4096)]] = Field(
+        default_factory=lambda: [1], description="Batch sizes to time; a model of fixed batch is timed at its own.", max_length=8
+    )
+    threads: int | None = Field(None, ge=1, le=256, description="Threads of onnxruntime; left out means its own choice.")
+    repeats: int = Field(30, ge=5, le=10_000, description="Timed runs of each, original and candidate in turn.")
+
+
+class DatasetFiles(DatasetFormat):
+    """A data set in a job folder."""
+
+    files: list[str] = Field(description="Names in `inputs/`, in order.", min_length=1)
+
+
+class JobData(Request):
+    """The data of a job: `train` is cut into roles unless there is an `eval` to measure on."""
+
+    train: DatasetFiles | None = None
+    eval: DatasetFiles | None = None
+    splits: Splits = Field(default_factory=Splits)
+
+
+class Job(Request):
+    """`job.json`: all that the computation is told."""
+
+    contract: int = CONTRACT
+    id: str = "job"
+    kind: Literal["inspect", "compress", "verify"] = "compress"
+    model: str = Field("model.onnx", description="Name in `inputs/`; its external data lie beside it.")
+    recipe: list[AnyStep] = Field(default_factory=list)
+    task: Task = Field(default_factory=Match)
+    data: JobData = Field(default_factory=JobData)
+    target: Target = Field(default_factory=Target)
+    budget: Budget = Field(default_factory=Budget)
+    measuring: Measuring = Field(default_factory=Measuring)
+    seed: int = Field(0, ge=0, lt=2**31)
+    device: list[DeviceClass] = Field(default_factory=lambda: ["cuda", "cpu"], description="Classes that may run it, best first.")

@@ -1,0 +1,70 @@
+"""The base of every step, and how a step chooses layers."""
+
+from enum import IntEnum
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from modelpress.base import Request
+
+
+class Stage(IntEnum):
+    """Order in which steps may stand; a later step never has an earlier stage."""
+
+    STRUCTURE = 0
+    WEIGHTS = 1
+    ACTIVATIONS = 2
+    PACKING = 3
+
+
+Glob = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Layers(Request):
+    """Which layers a step works on. What is left out chooses everything the step can work on."""
+
+    names: list[Glob] = Field(
+        default_factory=lambda: ["*"], description="Shell patterns on layer names as `inspect` prints them.", min_length=1
+    )
+    types: list[str] = Field(
+        default_factory=list, description="Operators such as `Conv` or `Gemm`; empty means any.", max_length=50
+    )
+    positions: list[int] = Field(
+        default_factory=list,
+        description="Places in the list of layers, from 0, or from the end below 0; empty means any.",
+        max_length=10_000,
+    )
+    skip: list[Glob] = Field(default_factory=list, description="Shell patterns on names of layers to leave alone.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_pattern(cls, value: Any) -> Any:
+        """`layers: "conv*"` and `layers: [conv1, conv2]` mean names."""
+        if isinstance(value, str):
+            return {"names": [value]}
+        if isinstance(value, list):
+            return {"names": value}
+        return value
+
+
+class Step(Request):
+    """One technique of a recipe, with what it needs to know."""
+
+    stage: ClassVar[Stage | None] = Stage.STRUCTURE
+    """None keeps the stage of the step before."""
+    family: ClassVar[str]
+    """The survey's family, the folder of `core/techniques` that holds it."""
+
+    technique: str
+    on_failure: Literal["stop", "skip"] = Field(
+        "stop", description="What happens if the step fails or leaves an unsound network: end the job, or go on without it."
+    )
+
+
+class LayerStep(Step):
+    """A step that works on chosen layers."""
+
+    kinds: ClassVar[tuple[str, ...]]
+    """Operators this technique can work on."""
+
+    layers: Layers = Field(default_factory=Layers, description="Which layers to work on.")

@@ -1,0 +1,29 @@
+"""Knowledge distillation: a smaller network learns from the original."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from modelpress.steps.base import Stage, Step
+
+Architecture = Literal[
+    "thinner", "lenet_300_100", "lenet_5", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "vgg16_bn"
+]
+
+
+class StudentDistillation(Step):
+    """Train a student on the original's softened outputs (Hinton et al. 2015) and go on with it."""
+
+    stage = Stage.STRUCTURE
+    family = "distillation"
+
+    technique: Literal["distill.student"] = "distill.student"
+    student: Architecture = Field("thinner", description="A thinner copy of the network, or a network of the zoo.")
+    width: float = Field(0.5, gt=0.0, le=1.0, description="Channels of the student as a fraction of the full width.")
+    temperature: float = Field(4.0, ge=1.0, le=100.0, description="Softening of both outputs.")
+    soft_weight: float = Field(
+        0.9, ge=0.0, le=1.0, description="Weight of the teacher's outputs; the rest goes to the labels, if there are any."
+    )
+    epochs: float = Field(30.0, gt=0.0, le=10_000.0, description="Passes over the training data.")
+    learning_rate: float = Field(0.01, gt=0.0, le=10.0, description="Peak step size (SGD with momentum, cosine).")
+    batch_size: int = Field(64, ge=1, le=65_536, description="Samples a step.")
