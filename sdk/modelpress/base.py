@@ -7,9 +7,9 @@ CONTRACT = 1
 
 
 class Request(BaseModel):
-    """Something a user says: what is unknown is refused."""
+    """Something a user says: what is unknown is refused, and so are NaN and infinity."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Answer(BaseModel):

@@ -1,12 +1,10 @@
 """Data sets: the files' format, how raw values become inputs, and who gets which samples."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from modelpress.base import Request
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Preparation(Request):
@@ -16,14 +14,20 @@ class Preparation(Request):
     """
 
     layout: Literal["as_is", "hwc_to_chw", "hw_to_chw", "chw_to_hwc"] = Field(
-        "as_is", description="How the axes of one sample change; `hw_to_chw` adds a channel axis."
+        default="as_is", description="How the axes of one sample change; `hw_to_chw` adds a channel axis."
     )
-    scale: float | None = Field(None, gt=0.0, description="Multiply by this; 1/255 brings bytes to 0..1.")
-    mean: list[float] = Field(default_factory=list, description="Subtract: one value, or one a channel.", max_length=4096)
-    std: list[float] = Field(default_factory=list, description="Divide by: one value, or one a channel.", max_length=4096)
-    resize: tuple[int, int] | None = Field(None, description="Height and width in pixels (bilinear), images only.")
+    scale: float | None = Field(default=None, gt=0.0, description="Multiply by this; 1/255 brings bytes to 0..1.")
+    mean: list[float] = Field(
+        default_factory=list, description="Subtract: one value, or one a channel.", max_length=4096
+    )
+    std: list[float] = Field(
+        default_factory=list, description="Divide by: one value, or one a channel.", max_length=4096
+    )
+    resize: tuple[int, int] | None = Field(
+        default=None, description="Height and width in pixels (bilinear), images only."
+    )
     dtype: Literal["float32", "float16", "float64", "int64", "int32", "uint8", "int8", "bool"] | None = Field(
-        None, description="Type of the input; left out means the model's own."
+        default=None, description="Type of the input; left out means the model's own."
     )
 
     @model_validator(mode="after")
@@ -41,10 +45,12 @@ class DatasetFormat(Request):
         "`idx`: MNIST's format, images then labels, gzipped or not. `cifar`: the CIFAR-10/100 binary format."
     )
     labels: str | None = Field(
-        None, description="For `npz`: name of the array of labels. The other formats know their own.", max_length=200
+        default=None,
+        description="For `npz`: name of the array of labels. The other formats know their own.",
+        max_length=200,
     )
     input: str | None = Field(
-        None, description="The model's input that images feed; left out means its only one.", max_length=500
+        default=None, description="The model's input that images feed; left out means its only one.", max_length=500
     )
     preparation: Preparation = Field(default_factory=Preparation, description="From raw values to the model's input.")
 
@@ -52,14 +58,24 @@ class DatasetFormat(Request):
 class Range(Request):
     """Samples from `start` up to, not including, `stop`, in the order of the data set."""
 
-    start: int = Field(ge=0)
-    stop: int = Field(ge=1)
+    start: int = Field(ge=0, description="Place of the first sample, from 0.")
+    stop: int = Field(ge=1, description="Place after the last sample.")
 
     @model_validator(mode="after")
     def not_empty(self) -> Self:
         if self.stop <= self.start:
             raise ValueError(f"stop ({self.stop}) must be above start ({self.start})")
         return self
+
+
+def _kind_of_share(value: Any) -> str:
+    return "(range)" if isinstance(value, dict | Range) else "(fraction)"
+
+
+Share = Annotated[
+    Annotated[float, Field(ge=0.0, le=1.0), Tag("(fraction)")] | Annotated[Range, Tag("(range)")],
+    Discriminator(_kind_of_share),
+]
 
 
 class Splits(Request):
@@ -69,14 +85,14 @@ class Splits(Request):
     one and the evaluation set is cut into select and test in the ratio of their fractions.
     """
 
-    train: Fraction | Range = Field(0.6, description="For fitting.")
-    select: Fraction | Range = Field(0.2, description="For stop rules, the worth gate and choosing the best.")
-    test: Fraction | Range = Field(0.2, description="For the final figure, measured once; no step sees it.")
-    calibrate: int = Field(512, ge=1, description="Most samples of `train` used for ranges and statistics.")
+    train: Share = Field(default=0.6, description="For fitting.")
+    select: Share = Field(default=0.2, description="For stop rules, the worth gate and choosing the best.")
+    test: Share = Field(default=0.2, description="For the final figure, measured once; no step sees it.")
+    calibrate: int = Field(default=512, ge=1, description="Most samples of `train` used for ranges and statistics.")
 
     @model_validator(mode="after")
     def fractions_fit(self) -> Self:
-        parts = [part for part in (self.train, self.select, self.test)]
+        parts = (self.train, self.select, self.test)
         ranges = [part for part in parts if isinstance(part, Range)]
         if ranges and len(ranges) != len(parts):
             raise ValueError("declare all of train, select and test as ranges, or none")

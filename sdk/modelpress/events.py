@@ -59,9 +59,7 @@ class UnknownEvent(Answer):
     type: str
 
 
-CoreEvent = Annotated[
-    StepStarted | StepFinished | Progress | MetricEvent | WarningEvent, Field(discriminator="type")
-]
+CoreEvent = Annotated[StepStarted | StepFinished | Progress | MetricEvent | WarningEvent, Field(discriminator="type")]
 core_event: TypeAdapter[CoreEvent] = TypeAdapter(CoreEvent)
 """What the supervisor accepts from a job folder."""
 

@@ -27,13 +27,19 @@ class LayerInfo(Answer):
     parameters: int
     macs: int | None = Field(description="Multiply-accumulates for one sample; null where it could not be run.")
     bytes: int
-    output_shape: list[int] | None = Field(description="For one sample, batch axis included; null where it could not be run.")
+    output_shape: list[int] | None = Field(
+        description="For one sample, batch axis included; null where it could not be run."
+    )
     in_channels: int | None = None
     out_channels: int | None = None
     groups: int = 1
-    prunable: int | None = Field(None, description="Output channels that can be removed; null where not analysed.")
-    locked: str | None = Field(None, description="Why channels can't be removed, if they can't.")
-    frozen: bool = Field(False, description="Whether no gradient reaches it: every path to the outputs is opaque.")
+    prunable: int | None = Field(
+        default=None, description="Output channels that can be removed; null where not analysed."
+    )
+    locked: str | None = Field(default=None, description="Why channels can't be removed, if they can't.")
+    frozen: bool = Field(
+        default=False, description="Whether no gradient reaches it: every path to the outputs is opaque."
+    )
 
 
 class Inspection(Answer):
@@ -47,4 +53,6 @@ class Inspection(Answer):
     ir_version: int = 0
     producer: str = ""
     layers: list[LayerInfo] = Field(default_factory=list)
-    notes: list[str] = Field(default_factory=list, description="What a user should know: old format, opaque parts, ties.")
+    notes: list[str] = Field(
+        default_factory=list, description="What a user should know: old format, opaque parts, ties."
+    )

@@ -4,7 +4,8 @@ Every error of ModelPress is a `ProblemError`; the class knows its code, HTTP st
 one handler renders problem+json in the API, `result.json` in a job folder, and the message on the command line.
 """
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,27 +25,28 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field("about:blank", description="Address of the documentation of this code.")
+    type: str = Field(default="about:blank", description="Address of the documentation of this code.")
     title: str = Field(description="The kind of problem in a few words; the same for every occurrence of the code.")
     status: int = Field(description="HTTP status.")
     code: str = Field(description="Stable code to branch on.")
-    detail: str = Field("", description="What is wrong here, and where.")
-    hint: str = Field("", description="What to do about it; empty if nothing useful can be said.")
-    category: str = Field("user", description="Who or what is to blame: " + ", ".join(Category.__args__) + ".")
-    retryable: bool = Field(False, description="Whether the same request may succeed later.")
-    instance: str | None = Field(None, description="Path of the request.")
-    request_id: str | None = Field(None, description="Quote it when you ask for help.")
+    detail: str = Field(default="", description="What is wrong here, and where.")
+    hint: str = Field(default="", description="What to do about it; empty if nothing useful can be said.")
+    category: str = Field(default="user", description="Who or what is to blame: " + ", ".join(Category.__args__) + ".")
+    retryable: bool = Field(default=False, description="Whether the same request may succeed later.")
+    instance: str | None = Field(default=None, description="Path of the request.")
+    request_id: str | None = Field(default=None, description="Quote it when you ask for help.")
     errors: list[FieldProblem] = Field(default_factory=list, description="The wrong fields, one by one.")
 
 
 class ProblemError(Exception):
     """Root of the tree: raise a subclass with what is wrong and what to do."""
 
-    code: ClassVar[str] = "internal"
-    title: ClassVar[str] = "Something went wrong on our side"
-    status: ClassVar[int] = 500
-    category: ClassVar[Category] = "infra"
-    retryable: ClassVar[bool] = False
+    code: str = "internal"
+    title: str = "Something went wrong on our side"
+    status: int = 500
+    category: Category | str = "infra"
+    retryable: bool = False
+    request_id: str | None = None
 
     def __init__(self, detail: str = "", *, hint: str = "", errors: list[FieldProblem] | None = None) -> None:
         super().__init__(detail or self.title)
@@ -53,6 +55,8 @@ class ProblemError(Exception):
         self.errors = errors or []
 
     def problem(self, **extra: Any) -> Problem:
+        """The error as it travels; `extra` wins over what the error knows."""
+        fields: dict[str, Any] = {"request_id": self.request_id, **extra}
         return Problem(
             title=self.title,
             status=self.status,
@@ -62,7 +66,7 @@ class ProblemError(Exception):
             category=self.category,
             retryable=self.retryable,
             errors=self.errors,
-            **extra,
+            **fields,
         )
 
 
@@ -164,3 +168,26 @@ class OutOfTime(ProblemError):
 
 class Unavailable(ProblemError):
     code, title, status, category, retryable = "unavailable", "Not available right now", 503, "infra", True
+
+
+def error_of(problem: Problem) -> ProblemError:
+    """The exception for a problem that came from elsewhere: by its code, else by its status, else the root.
+
+    What the problem says wins over what the class says, so that nothing a newer server knows is lost.
+    """
+    classes = list(_subclasses(ProblemError))
+    by_code = [cls for cls in classes if cls.code == problem.code]
+    general = (RequestInvalid, NotFound, Conflict, Unauthorised, Forbidden, Unavailable)
+    by_status = [cls for cls in general if cls.status == problem.status]
+    cls = (by_code + by_status + [ProblemError])[0]
+    error = ProblemError.__new__(cls)
+    ProblemError.__init__(error, problem.detail, hint=problem.hint, errors=problem.errors)
+    error.code, error.title, error.status = problem.code, problem.title, problem.status
+    error.category, error.retryable, error.request_id = problem.category, problem.retryable, problem.request_id
+    return error
+
+
+def _subclasses(root: type[ProblemError]) -> Iterator[type[ProblemError]]:
+    for cls in root.__subclasses__():
+        yield cls
+        yield from _subclasses(cls)

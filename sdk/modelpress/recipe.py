@@ -1,35 +1,22 @@
 """Recipes: steps in order, from YAML, JSON, or the name of a built-in one."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from modelpress.base import Request
 from modelpress.problem import FieldProblem, RecipeInvalid
-from modelpress.steps import AnyStep, Stage, Step, step_adapter
+from modelpress.steps import ALL, AnyStep, Stage, Step, name_of, step_adapter
 
 MOST_STEPS = 100
 
 
-class Recipe(Request):
-    """Steps in order. An empty list means import, measure, export."""
-
-    recipe: list[AnyStep] = Field(
-        description="The steps, run in this order; their stages never decrease.",
-        max_length=MOST_STEPS,
-        examples=[[{"technique": "prune.filters", "macs": 0.5}, {"technique": "recover"}, {"technique": "quantize.int8"}]],
-    )
-
-    @model_validator(mode="after")
-    def stages_never_decrease(self) -> "Recipe":
-        check_order(self.recipe)
-        return self
-
-
-def check_order(steps: list[Any]) -> None:
+def check_order(steps: Sequence[Step]) -> None:
     """Raise ValueError where a step of an earlier stage follows one of a later stage."""
     reached, because = Stage.STRUCTURE, ""
     for index, step in enumerate(steps):
@@ -38,17 +25,37 @@ def check_order(steps: list[Any]) -> None:
             continue
         if stage < reached:
             raise ValueError(
-                f"step {index} ({step.technique}) changes the network's {stage.name.lower()} and can't follow {because}, "
-                f"which settled its {reached.name.lower()}; move it before"
+                f"step {index} ({step.technique}) changes the network's {stage.name.lower()} and can't follow "
+                f"{because}, which settled its {reached.name.lower()}; move it before"
             )
         if stage > reached:
             reached, because = stage, f"{step.technique} (step {index})"
+
+
+def in_order(steps: list[Any]) -> list[Any]:
+    """`check_order` as a validator."""
+    check_order(steps)
+    return steps
+
+
+class Recipe(Request):
+    """Steps in order. An empty list means import, measure, export."""
+
+    recipe: Annotated[list[AnyStep], AfterValidator(in_order)] = Field(
+        description="The steps, run in this order; their stages never decrease.",
+        max_length=MOST_STEPS,
+        examples=[
+            [{"technique": "prune.filters", "macs": 0.5}, {"technique": "recover"}, {"technique": "quantize.int8"}]
+        ],
+    )
 
 
 def parse_steps(raw: Any) -> list[Step]:
     """Steps from plain data; raises RecipeInvalid with the pointer to every wrong field."""
     if not isinstance(raw, list):
         raise RecipeInvalid(f"`recipe` must be a list of steps, not {type(raw).__name__}")
+    if len(raw) > MOST_STEPS:
+        raise RecipeInvalid(f"a recipe has at most {MOST_STEPS} steps, not {len(raw)}")
     steps, errors = [], []
     for index, item in enumerate(raw):
         try:
@@ -60,34 +67,44 @@ def parse_steps(raw: Any) -> list[Step]:
     try:
         check_order(steps)
     except ValueError as error:
-        raise RecipeInvalid(str(error), errors=[FieldProblem(pointer="/recipe", code="order", detail=str(error))]) from None
+        order = FieldProblem(pointer="/recipe", code="order", detail=str(error))
+        raise RecipeInvalid(str(error), errors=[order]) from None
     return steps
 
 
 def field_problems(error: ValidationError, prefix: str = "") -> list[FieldProblem]:
-    """Pydantic's errors as JSON pointers and plain words; the union's own tags are left out of the path."""
-    tags = {step.model_fields["technique"].default for step in _all_steps()} | {"classification", "regression", "match"}
+    """Pydantic's errors as JSON pointers and plain words; the unions' own tags are left out of the path."""
     found = []
     for item in error.errors(include_url=False):
-        path = [str(part).replace("~", "~0").replace("/", "~1") for part in item["loc"] if part not in tags]
-        found.append(FieldProblem(pointer=prefix + "".join(f"/{p}" for p in path), code=item["type"], detail=item["msg"]))
+        path = [str(part) for part in item["loc"] if part not in UNION_TAGS]
+        if item["type"].startswith("union_tag"):
+            path.append(item.get("ctx", {})["discriminator"].strip("'"))
+        steps = [f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path]
+        found.append(FieldProblem(pointer=prefix + "".join(steps), code=item["type"], detail=_in_words(item)))
     return found
 
 
-def _all_steps() -> tuple[type[Step], ...]:
-    from modelpress import steps  # the module itself: its list grows with techniques
+UNION_TAGS = {name_of(cls) for cls in ALL} | {"classification", "regression", "match"}
+UNION_TAGS |= {"(steps)", "(name)", "(range)", "(fraction)"}
+"""Parts of pydantic's paths that name a member of a union rather than a field."""
 
-    return steps.ALL
+
+def _in_words(item: ErrorDetails) -> str:
+    if item["type"] == "extra_forbidden":
+        return f"there is no field {item['loc'][-1]!r} here"
+    came = item["input"]
+    words = item["msg"].removeprefix("Value error, ")
+    return f"{words}, not {came!r}" if isinstance(came, int | float | str) and len(repr(came)) < 60 else words
 
 
 def read_recipe(text: str) -> list[Step]:
     """Steps of a YAML or JSON document `recipe: [...]`, or of a bare list."""
     try:
         raw = json.loads(text) if text.lstrip().startswith(("{", "[")) else yaml.safe_load(text)
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
+    except (yaml.YAMLError, json.JSONDecodeError, RecursionError) as error:
         raise RecipeInvalid(f"not YAML or JSON: {error}") from None
     if isinstance(raw, dict):
-        unknown = sorted(set(raw) - {"recipe"})
+        unknown = sorted(str(key) for key in raw if key != "recipe")
         if unknown or "recipe" not in raw:
             raise RecipeInvalid(f"a recipe has the one field `recipe`, not {', '.join(unknown) or 'none'}")
         raw = raw["recipe"]

@@ -7,13 +7,14 @@ client still reads newer jobs and renaming a step breaks no reading.
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from modelpress.base import Answer, Request
 from modelpress.data import DatasetFormat, Splits
 from modelpress.inspection import Inspection
 from modelpress.job import Budget, Measuring, Target
 from modelpress.problem import Problem
+from modelpress.recipe import MOST_STEPS, in_order
 from modelpress.result import Result
 from modelpress.steps import AnyStep
 from modelpress.task import Match, Task
@@ -36,7 +37,7 @@ class Page(Answer, Generic[T]):
 
     data: list[T]
     has_more: bool = False
-    next_cursor: str | None = Field(None, description="Pass as `cursor` for the next page.")
+    next_cursor: str | None = Field(default=None, description="Pass as `cursor` for the next page.")
 
 
 # -- uploads ------------------------------------------------------------------------------------------------
@@ -46,7 +47,7 @@ class UploadRequest(Request):
     """Announce a file. If this project already holds these bytes, nothing needs to be sent."""
 
     filename: str = Field(min_length=1, max_length=255, description="For people; never used as a path.")
-    size_bytes: int = Field(ge=0)
+    size_bytes: int = Field(ge=0, description="Size of the file.")
     sha256: Sha256
 
 
@@ -54,9 +55,9 @@ class Transfer(Answer):
     """How to send the parts."""
 
     mode: Literal["none", "proxy", "direct"] | str = Field(
-        description="`none`: the bytes are here. `proxy`: PUT parts to this API. `direct`: PUT parts to signed addresses."
+        description="`none`: the bytes are here. `proxy`: PUT parts to this API. `direct`: to signed addresses."
     )
-    part_size: int = Field(0, description="Bytes of every part but the last.")
+    part_size: int = Field(default=0, description="Bytes of every part but the last.")
     parts: int = 0
 
 
@@ -74,7 +75,9 @@ class Upload(Answer):
 
 
 class SignRequest(Request):
-    part_numbers: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(min_length=1, max_length=100)
+    part_numbers: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(
+        min_length=1, max_length=100, description="Parts, from 1, that are about to be sent."
+    )
 
 
 class SignedPart(Answer):
@@ -95,18 +98,23 @@ class FileRef(Request):
     """One file of a model: what to call it, and the upload that holds it."""
 
     path: str = Field(
-        min_length=1, max_length=255, description="Plain file name, as the model refers to it; no folders.", pattern=r"^[^/\\\x00]+$"
+        min_length=1,
+        max_length=255,
+        description="Plain file name, as the model refers to it; no folders.",
+        pattern=r"^[^/\\\x00]+$",
     )
-    upload_id: str
+    upload_id: str = Field(description="The upload that holds it.")
 
 
 class ModelRequest(Request):
     """A model from one upload, or from several where it has external data."""
 
     name: Name
-    upload_id: str | None = Field(None, description="The upload that holds the `.onnx` file.")
+    upload_id: str | None = Field(default=None, description="The upload that holds the `.onnx` file.")
     files: list[FileRef] = Field(
-        default_factory=list, max_length=1000, description="Instead of `upload_id`: the `.onnx` file first, then its external data."
+        default_factory=list,
+        max_length=1000,
+        description="Instead of `upload_id`: the `.onnx` file first, then its external data.",
     )
     tags: Tags = Field(default_factory=dict)
 
@@ -126,7 +134,7 @@ class Model(Answer):
     files: list[FileInfo] = Field(default_factory=list)
     size_bytes: int = 0
     inspection: Inspection | None = None
-    error: Problem | None = Field(None, description="Why it was rejected.")
+    error: Problem | None = Field(default=None, description="Why it was rejected.")
     tags: dict[str, str] = Field(default_factory=dict)
     created_at: datetime
 
@@ -158,28 +166,43 @@ class Dataset(Answer):
 class JobDataRequest(Request):
     """Ids of data sets; `train` alone is cut into all roles."""
 
-    train: str | None = None
-    eval: str | None = None
-    splits: Splits = Field(default_factory=Splits)
+    train: str | None = Field(default=None, description="Id of the data set that may be learnt from.")
+    eval: str | None = Field(default=None, description="Id of the data set that is measured on.")
+    splits: Splits = Field(default_factory=Splits, description="Who gets which samples.")
+
+
+def _kind_of_recipe(value: Any) -> str:
+    return "(name)" if isinstance(value, str) else "(steps)"
+
+
+StepsOrName = Annotated[
+    Annotated[list[AnyStep], Field(max_length=MOST_STEPS), AfterValidator(in_order), Tag("(steps)")]
+    | Annotated[str, Field(min_length=1, max_length=200), Tag("(name)")],
+    Discriminator(_kind_of_recipe),
+]
 
 
 class JobRequest(Request):
     """A model, what to do with it, and what to aim for."""
 
-    model_id: str
-    recipe: list[AnyStep] | str = Field(
+    model_id: str = Field(description="The model to work on.")
+    recipe: StepsOrName = Field(
         description="Steps in order, or the name of a built-in recipe; `[]` imports, measures and exports.",
         examples=["half_the_macs", [{"technique": "prune.filters", "macs": 0.5}, {"technique": "recover"}]],
     )
-    name: Name | None = None
-    task: Task = Field(default_factory=Match)
-    data: JobDataRequest = Field(default_factory=JobDataRequest)
-    target: Target = Field(default_factory=Target)
-    budget: Budget = Field(default_factory=Budget)
-    measuring: Measuring = Field(default_factory=Measuring)
-    seed: int = Field(0, ge=0, lt=2**31, description="Same seed, data and device class: same network, byte for byte.")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
+    name: Name | None = Field(default=None, description="For people; need not be unique.")
+    task: Task = Field(default_factory=Match, description="What the outputs mean.")
+    data: JobDataRequest = Field(default_factory=JobDataRequest, description="The data sets and their splits.")
+    target: Target = Field(default_factory=Target, description="What to aim for, within which limits.")
+    budget: Budget = Field(default_factory=Budget, description="Most time and memory.")
+    measuring: Measuring = Field(default_factory=Measuring, description="How latency is measured.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="Same seed, data and device class: same network, byte for byte."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Device class; `auto` prefers CUDA where a worker has it."
+    )
+    priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first.")
     tags: Tags = Field(default_factory=dict)
 
 
@@ -211,7 +234,7 @@ class Job(Answer):
     attempt: int = 0
     max_attempts: int = 3
     error: Problem | None = None
-    result: Result | None = Field(None, description="There once it succeeded.")
+    result: Result | None = Field(default=None, description="There once it succeeded.")
     parent_job_id: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
     contract: int = 1
@@ -227,7 +250,7 @@ class Estimate(Answer):
 
     valid: bool = True
     recipe: list[Any] = Field(description="The steps with all defaults written out.")
-    seconds: float | None = Field(None, description="Expected run time; null where nothing comparable has run.")
+    seconds: float | None = Field(default=None, description="Expected run time; null where nothing comparable has run.")
     queue_position: int = Field(description="Jobs that would go first.")
     notes: list[str] = Field(default_factory=list)
 

@@ -11,13 +11,15 @@ class Measurement(Answer):
     """One figure. `value` is null where it could not be measured; it is never a guess."""
 
     subject: str = Field(description="`original`, a candidate's name, or `candidate:layer` for a layer.")
-    metric: str = Field(description="Such as `top1`, `parameters`, `nonzeros`, `macs`, `bytes`, `latency_ms_b1`, `speedup_b1`.")
+    metric: str = Field(
+        description="Such as `top1`, `parameters`, `nonzeros`, `macs`, `bytes`, `latency_ms_b1`, `speedup_b1`."
+    )
     value: float | None
-    low: float | None = Field(None, description="Lower end of the 95 % interval, where there is one.")
+    low: float | None = Field(default=None, description="Lower end of the 95 % interval, where there is one.")
     high: float | None = None
-    unit: str = Field("", description="Such as `fraction`, `bytes`, `ms`, `ratio`; empty for counts.")
-    role: str | None = Field(None, description="Role of the data it was measured on: `select` or `test`.")
-    samples: int | None = Field(None, description="Number of samples or of timed runs behind it.")
+    unit: str = Field(default="", description="Such as `fraction`, `bytes`, `ms`, `ratio`; empty for counts.")
+    role: str | None = Field(default=None, description="Role of the data it was measured on: `select` or `test`.")
+    samples: int | None = Field(default=None, description="Number of samples or of timed runs behind it.")
 
 
 class Candidate(Answer):
@@ -26,7 +28,9 @@ class Candidate(Answer):
     name: str
     step: int = Field(description="Index of the step it came after; -1 for the original.")
     technique: str | None = None
-    inside_limits: bool | None = Field(None, description="Null where no limit was declared or it was not judged.")
+    inside_limits: bool | None = Field(
+        default=None, description="Null where no limit was declared or it was not judged."
+    )
     outside: list[str] = Field(default_factory=list, description="The limits it breaks, in words.")
     measurements: list[Measurement] = Field(default_factory=list)
 
@@ -37,7 +41,9 @@ class StepRecord(Answer):
     status: Literal["done", "skipped"] | str
     seconds: float
     reason: str = ""
-    notes: list[str] = Field(default_factory=list, description="What it did, layer by layer, and what it left alone and why.")
+    notes: list[str] = Field(
+        default_factory=list, description="What it did, layer by layer, and what it left alone and why."
+    )
 
 
 class DataUse(Answer):
@@ -60,7 +66,9 @@ class Environment(Answer):
 
     device: str
     processor: str
-    features: list[str] = Field(default_factory=list, description="Processor features that matter: avx2, avx512_vnni, amx_int8.")
+    features: list[str] = Field(
+        default_factory=list, description="Processor features that matter: avx2, avx512_vnni, amx_int8."
+    )
     threads: int
     versions: dict[str, str] = Field(default_factory=dict)
 
@@ -87,7 +95,7 @@ class Result(Answer):
     contract: int = CONTRACT
     kind: str = "compress"
     candidates: list[Candidate] = Field(default_factory=list, description="The original first.")
-    best: str | None = Field(None, description="Name of the candidate that became `model.onnx`.")
+    best: str | None = Field(default=None, description="Name of the candidate that became `model.onnx`.")
     survey: Survey | None = None
     steps: list[StepRecord] = Field(default_factory=list)
     data: list[DataUse] = Field(default_factory=list)
@@ -95,4 +103,4 @@ class Result(Answer):
     environment: Environment | None = None
     artifacts: list[Artifact] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
-    inspection: dict[str, Any] | None = Field(None, description="For `inspect` jobs: an `Inspection`.")
+    inspection: dict[str, Any] | None = Field(default=None, description="For `inspect` jobs: an `Inspection`.")

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from modelpress.inspection import Inspection, LayerInfo
 from modelpress.problem import FieldProblem, RecipeInvalid
-from modelpress.steps import FilterPruning, LayerStep, Layers, Step
+from modelpress.steps import FilterPruning, Layers, LayerStep, Step
 
 
 class Named(Protocol):
@@ -66,8 +66,12 @@ def _check_layers(step: LayerStep, layers: list[LayerInfo], pointer: str) -> lis
         for i, pattern in enumerate(getattr(step.layers, field)):
             if pattern != "*" and not any(matches(name, pattern) or pattern.startswith(name + "/") for name in names):
                 close = get_close_matches(pattern, names, n=3)
-                hint = f"; did you mean {', '.join(close)}?" if close else f"; the model has {', '.join(names[:5])}, ..."
-                errors.append(_error(f"{pointer}/layers/{field}/{i}", "unknown_layer", f"no layer matches {pattern!r}{hint}"))
+                hint = (
+                    f"; did you mean {', '.join(close)}?" if close else f"; the model has {', '.join(names[:5])}, ..."
+                )
+                errors.append(
+                    _error(f"{pointer}/layers/{field}/{i}", "unknown_layer", f"no layer matches {pattern!r}{hint}")
+                )
     for i, place in enumerate(step.layers.positions):
         if not -len(layers) <= place < len(layers):
             detail = f"there is no layer {place}: the model has {len(layers)}"
@@ -87,7 +91,10 @@ def _check_amount(step: LayerStep, layer: LayerInfo, pointer: str) -> FieldProbl
         return None
     if layer.out_channels * (1.0 - step.ratio) < 1.0:
         most = 1.0 - 1.0 / layer.out_channels
-        detail = f"{layer.name} has {layer.out_channels} channels and ratio {step.ratio} would leave none; ask for at most {most:.2f}"
+        detail = (
+            f"{layer.name} has {layer.out_channels} channels and ratio {step.ratio} would leave none; "
+            f"ask for at most {most:.2f}"
+        )
         return _error(f"{pointer}/ratio", "layer_emptied", detail)
     return None
 

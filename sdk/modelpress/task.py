@@ -6,7 +6,7 @@ from pydantic import Field
 
 from modelpress.base import Request
 
-OutputName = Field(None, description="The output that is judged; left out means the first.", max_length=500)
+OutputName = Field(default=None, description="The output that is judged; left out means the first.", max_length=500)
 
 
 class Classification(Request):

@@ -24,7 +24,9 @@ class Layers(Request):
     """Which layers a step works on. What is left out chooses everything the step can work on."""
 
     names: list[Glob] = Field(
-        default_factory=lambda: ["*"], description="Shell patterns on layer names as `inspect` prints them.", min_length=1
+        default_factory=lambda: ["*"],
+        description="Shell patterns on layer names as `inspect` prints them.",
+        min_length=1,
     )
     types: list[str] = Field(
         default_factory=list, description="Operators such as `Conv` or `Gemm`; empty means any.", max_length=50
@@ -57,7 +59,8 @@ class Step(Request):
 
     technique: str
     on_failure: Literal["stop", "skip"] = Field(
-        "stop", description="What happens if the step fails or leaves an unsound network: end the job, or go on without it."
+        default="stop",
+        description="What happens if the step fails or leaves an unsound network: end the job, or go on without it.",
     )
 
 

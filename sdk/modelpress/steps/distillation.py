@@ -18,12 +18,21 @@ class StudentDistillation(Step):
     family = "distillation"
 
     technique: Literal["distill.student"] = "distill.student"
-    student: Architecture = Field("thinner", description="A thinner copy of the network, or a network of the zoo.")
-    width: float = Field(0.5, gt=0.0, le=1.0, description="Channels of the student as a fraction of the full width.")
-    temperature: float = Field(4.0, ge=1.0, le=100.0, description="Softening of both outputs.")
-    soft_weight: float = Field(
-        0.9, ge=0.0, le=1.0, description="Weight of the teacher's outputs; the rest goes to the labels, if there are any."
+    student: Architecture = Field(
+        default="thinner", description="A thinner copy of the network, or a network of the zoo."
     )
-    epochs: float = Field(30.0, gt=0.0, le=10_000.0, description="Passes over the training data.")
-    learning_rate: float = Field(0.01, gt=0.0, le=10.0, description="Peak step size (SGD with momentum, cosine).")
-    batch_size: int = Field(64, ge=1, le=65_536, description="Samples a step.")
+    width: float = Field(
+        default=0.5, gt=0.0, le=1.0, description="Channels of the student as a fraction of the full width."
+    )
+    temperature: float = Field(default=4.0, ge=1.0, le=100.0, description="Softening of both outputs.")
+    soft_weight: float = Field(
+        default=0.9,
+        ge=0.0,
+        le=1.0,
+        description="Weight of the teacher's outputs; the rest goes to the labels, if there are any.",
+    )
+    epochs: float = Field(default=30.0, gt=0.0, le=10_000.0, description="Passes over the training data.")
+    learning_rate: float = Field(
+        default=0.01, gt=0.0, le=10.0, description="Peak step size (SGD with momentum, cosine)."
+    )
+    batch_size: int = Field(default=64, ge=1, le=65_536, description="Samples a step.")

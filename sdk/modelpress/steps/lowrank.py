@@ -14,14 +14,19 @@ class LowRank(LayerStep):
     family = "lowrank"
 
     energy: float | None = Field(
-        None, gt=0.0, lt=1.0, description="Share of the squared singular values to keep. Give one of energy, ratio, macs."
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="Share of the squared singular values to keep. Give one of energy, ratio, macs.",
     )
-    ratio: float | None = Field(None, gt=0.0, lt=1.0, description="Rank as a fraction of the full rank.")
+    ratio: float | None = Field(default=None, gt=0.0, lt=1.0, description="Rank as a fraction of the full rank.")
     macs: float | None = Field(
-        None, gt=0.0, lt=1.0, description="Fraction of each layer's multiply-accumulates to keep."
+        default=None, gt=0.0, lt=1.0, description="Fraction of each layer's multiply-accumulates to keep."
     )
-    round_to: int = Field(8, ge=1, le=64, description="Ranks are multiples of this where the full rank allows it.")
-    only_if_smaller: bool = Field(True, description="Leave a layer alone where its factors would cost as much.")
+    round_to: int = Field(
+        default=8, ge=1, le=64, description="Ranks are multiples of this where the full rank allows it."
+    )
+    only_if_smaller: bool = Field(default=True, description="Leave a layer alone where its factors would cost as much.")
 
     @model_validator(mode="after")
     def one_amount(self) -> Self:
@@ -40,7 +45,7 @@ class SvdFactorisation(LowRank):
 
     technique: Literal["lowrank.svd"] = "lowrank.svd"
     scheme: Literal["channel", "spatial"] = Field(
-        "channel",
+        default="channel",
         description="For kernels: K filters and a 1x1 (`channel`), or d x 1 and 1 x d (`spatial`, Jaderberg; Tai).",
     )
 

@@ -15,15 +15,18 @@ class MagnitudePruning(LayerStep):
     kinds: ClassVar[tuple[str, ...]] = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
     technique: Literal["prune.magnitude"] = "prune.magnitude"
-    sparsity: float = Field(0.5, ge=0.0, lt=1.0, description="Fraction of the weights set to zero.")
+    sparsity: float = Field(default=0.5, ge=0.0, lt=1.0, description="Fraction of the weights set to zero.")
     scope: Literal["layer", "global"] = Field(
-        "layer", description="Whether each layer loses the fraction, or all chosen layers together."
+        default="layer", description="Whether each layer loses the fraction, or all chosen layers together."
     )
     gradual: int = Field(
-        1, ge=1, le=100, description="Number of cuts along a cubic schedule, with fine-tuning after each but the last."
+        default=1,
+        ge=1,
+        le=100,
+        description="Number of cuts along a cubic schedule, with fine-tuning after each but the last.",
     )
     epochs: float = Field(
-        1.0, ge=0.0, le=1000.0, description="Epochs of fine-tuning between two cuts, by self-distillation."
+        default=1.0, ge=0.0, le=1000.0, description="Epochs of fine-tuning between two cuts, by self-distillation."
     )
 
 
@@ -36,19 +39,26 @@ class FilterPruning(LayerStep):
 
     technique: Literal["prune.filters"] = "prune.filters"
     criterion: Literal["l1", "l2", "bn_scale", "taylor"] = Field(
-        "l2", description="How a filter's worth is judged: norm of its weights, scale of its batch norm, or loss change."
+        default="l2",
+        description="How a filter's worth is judged: norm of its weights, scale of its batch norm, or loss change.",
     )
     ratio: float | None = Field(
-        None, gt=0.0, lt=1.0, description="Fraction of the filters to remove. Give this or `macs`."
+        default=None, gt=0.0, lt=1.0, description="Fraction of the filters to remove. Give this or `macs`."
     )
     macs: float | None = Field(
-        None, gt=0.0, lt=1.0, description="Fraction of the network's multiply-accumulates to keep. Give this or `ratio`."
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="Fraction of the network's multiply-accumulates to keep. Give this or `ratio`.",
     )
     scope: Literal["layer", "global"] = Field(
-        "global", description="Whether each group loses the fraction, or the worst filters of all groups go."
+        default="global", description="Whether each group loses the fraction, or the worst filters of all groups go."
     )
     round_to: int = Field(
-        8, ge=1, le=64, description="Filter counts stay multiples of this: runtimes are fast only on full registers."
+        default=8,
+        ge=1,
+        le=64,
+        description="Filter counts stay multiples of this: runtimes are fast only on full registers.",
     )
 
     @model_validator(mode="after")

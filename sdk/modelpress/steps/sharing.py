@@ -15,9 +15,11 @@ class CodebookSharing(LayerStep):
     kinds: ClassVar[tuple[str, ...]] = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
     technique: Literal["share.codebook"] = "share.codebook"
-    bits: int = Field(4, ge=1, le=8, description="Bits of an index: a layer keeps at most 2**bits values.")
-    iterations: int = Field(50, ge=1, le=1000, description="Most rounds of k-means.")
-    epochs: float = Field(0.0, ge=0.0, le=1000.0, description="Epochs of fine-tuning the shared values afterwards.")
+    bits: int = Field(default=4, ge=1, le=8, description="Bits of an index: a layer keeps at most 2**bits values.")
+    iterations: int = Field(default=50, ge=1, le=1000, description="Most rounds of k-means.")
+    epochs: float = Field(
+        default=0.0, ge=0.0, le=1000.0, description="Epochs of fine-tuning the shared values afterwards."
+    )
 
 
 class Int8Quantization(LayerStep):
@@ -29,13 +31,17 @@ class Int8Quantization(LayerStep):
 
     technique: Literal["quantize.int8"] = "quantize.int8"
     calibration: Literal["minmax", "percentile", "entropy"] = Field(
-        "percentile", description="How the range of an activation is chosen from what was seen."
+        default="percentile", description="How the range of an activation is chosen from what was seen."
     )
     percentile: float = Field(
-        99.99, gt=50.0, le=100.0, description="Share of the activations inside the range, in percent, for `percentile`."
+        default=99.99,
+        gt=50.0,
+        le=100.0,
+        description="Share of the activations inside the range, in percent, for `percentile`.",
     )
-    samples: int = Field(256, ge=1, le=100_000, description="Most calibration samples to look at.")
+    samples: int = Field(default=256, ge=1, le=100_000, description="Most calibration samples to look at.")
     reduce_range: Literal["auto", "yes", "no"] = Field(
-        "auto", description="Seven-bit weights, which processors without VNNI need to avoid saturation; auto looks."
+        default="auto",
+        description="Seven-bit weights, which processors without VNNI need to avoid saturation; auto looks.",
     )
-    correct_bias: bool = Field(True, description="Take the mean error of each output channel out of the bias.")
+    correct_bias: bool = Field(default=True, description="Take the mean error of each output channel out of the bias.")
