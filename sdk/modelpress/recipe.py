@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from modelpress.base import Request
 from modelpress.problem import FieldProblem, RecipeInvalid
-from modelpress.steps import ALL, AnyStep, Stage, Step, name_of, step_adapter
+from modelpress.steps import AnyStep, Stage, Step, step_adapter
+from modelpress.validation import field_problems
 
 MOST_STEPS = 100
 
@@ -70,31 +70,6 @@ def parse_steps(raw: Any) -> list[Step]:
         order = FieldProblem(pointer="/recipe", code="order", detail=str(error))
         raise RecipeInvalid(str(error), errors=[order]) from None
     return steps
-
-
-def field_problems(error: ValidationError, prefix: str = "") -> list[FieldProblem]:
-    """Pydantic's errors as JSON pointers and plain words; the unions' own tags are left out of the path."""
-    found = []
-    for item in error.errors(include_url=False):
-        path = [str(part) for part in item["loc"] if part not in UNION_TAGS]
-        if item["type"].startswith("union_tag"):
-            path.append(item.get("ctx", {})["discriminator"].strip("'"))
-        steps = [f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path]
-        found.append(FieldProblem(pointer=prefix + "".join(steps), code=item["type"], detail=_in_words(item)))
-    return found
-
-
-UNION_TAGS = {name_of(cls) for cls in ALL} | {"classification", "regression", "match"}
-UNION_TAGS |= {"(steps)", "(name)", "(range)", "(fraction)"}
-"""Parts of pydantic's paths that name a member of a union rather than a field."""
-
-
-def _in_words(item: ErrorDetails) -> str:
-    if item["type"] == "extra_forbidden":
-        return f"there is no field {item['loc'][-1]!r} here"
-    came = item["input"]
-    words = item["msg"].removeprefix("Value error, ")
-    return f"{words}, not {came!r}" if isinstance(came, int | float | str) and len(repr(came)) < 60 else words
 
 
 def read_recipe(text: str) -> list[Step]:

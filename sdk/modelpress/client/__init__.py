@@ -1,0 +1,30 @@
+"""The client of a ModelPress service, in both colours."""
+
+from modelpress.client.client import AsyncClient, Client
+from modelpress.client.errors import (
+    DownloadCorrupt,
+    FileUnreadable,
+    JobCancelled,
+    JobFailed,
+    NoService,
+    UnexpectedAnswer,
+    Unreachable,
+    UploadFailed,
+    WaitTimeout,
+)
+from modelpress.client.jobs import Job
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "DownloadCorrupt",
+    "FileUnreadable",
+    "Job",
+    "JobCancelled",
+    "JobFailed",
+    "NoService",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "UploadFailed",
+    "WaitTimeout",
+]
