@@ -29,7 +29,7 @@ def migrate(url: str) -> None:
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
     """A PostgreSQL server on which databases can be made."""
-    with servers.postgres() as admin_url, Databases(admin_url) as made:
+    with servers.postgres_server() as admin_url, Databases(admin_url) as made:
         yield made
 
 

@@ -6,8 +6,8 @@ the test fails and names the package; it never skips. Redis is the exception in 
 private one comes before one that others may be using.
 """
 
-from tests.servers.postgres import postgres
+from tests.servers.postgres import postgres_server
 from tests.servers.redis import redis_server
 from tests.servers.s3 import S3Server, s3_server
 
-__all__ = ["S3Server", "postgres", "redis_server", "s3_server"]
+__all__ = ["S3Server", "postgres_server", "redis_server", "s3_server"]

@@ -15,13 +15,24 @@ from tests.servers.ways import MACOS_PREFIXES, Unavailable, first_line, first_th
 STANDARD = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 
-def postgres() -> AbstractContextManager[str]:
+def postgres_server() -> AbstractContextManager[str]:
     """An administrator's URL of a PostgreSQL server: it may create databases and roles."""
     return first_that_works(
         "PostgreSQL",
         "postgresql (apt) or postgresql@17 (brew)",
         lambda: answering_postgres(os.environ.get("MODELPRESS_TEST_POSTGRES_URL")),
         lambda: answering_postgres(STANDARD),
+        lambda: private_postgres(installed_postgres()),
+        lambda: private_postgres(wheel_postgres()),
+        lambda: private_postgres(packaged("postgresql", "postgresql@17", installed_postgres)),
+    )
+
+
+def own_postgres() -> AbstractContextManager[str]:
+    """A server that nobody else uses: for tests of what is set up once a server, such as its roles."""
+    return first_that_works(
+        "PostgreSQL's binaries",
+        "postgresql (apt) or postgresql@17 (brew)",
         lambda: private_postgres(installed_postgres()),
         lambda: private_postgres(wheel_postgres()),
         lambda: private_postgres(packaged("postgresql", "postgresql@17", installed_postgres)),
