@@ -86,6 +86,12 @@ class Conflict(ProblemError):
     code, title, status, category = "conflict", "Its state does not allow this", 409, "user"
 
 
+class FileUnreadable(ProblemError):
+    """A file on the user's own machine."""
+
+    code, title, status, category = "file_unreadable", "The file can't be read", 422, "user"
+
+
 class Unauthorised(ProblemError):
     code, title, status, category = "unauthorised", "A valid API key is needed", 401, "user"
 

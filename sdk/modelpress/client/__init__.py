@@ -3,7 +3,6 @@
 from modelpress.client.client import AsyncClient, Client
 from modelpress.client.errors import (
     DownloadCorrupt,
-    FileUnreadable,
     JobCancelled,
     JobFailed,
     NoService,
@@ -18,7 +17,6 @@ __all__ = [
     "AsyncClient",
     "Client",
     "DownloadCorrupt",
-    "FileUnreadable",
     "Job",
     "JobCancelled",
     "JobFailed",

@@ -6,12 +6,12 @@ from pathlib import Path
 import httpx
 
 from modelpress.client.effects import Driver, Items, Mode, Op, Send, iteration, operation, read_chunk, sleep
-from modelpress.client.errors import DownloadCorrupt, FileUnreadable
+from modelpress.client.errors import DownloadCorrupt
 from modelpress.client.files import Arriving, unreadable
-from modelpress.client.progress import Bar, Bars
 from modelpress.client.resource import Resource
-from modelpress.client.transport import Transport, back_off, unreachable
-from modelpress.problem import NotFound
+from modelpress.client.transport import Transport, unreachable
+from modelpress.problem import FileUnreadable, NotFound
+from modelpress.progress import Bar, Bars
 from modelpress.resources import ArtifactInfo, Page
 
 
@@ -28,7 +28,7 @@ class Fetching(Resource[Mode]):
                 except (httpx.TransportError, DownloadCorrupt) as error:
                     if attempt >= self._transport.max_retries:
                         raise _final(error, artifact) from error
-                    yield from sleep(back_off(attempt))
+                    yield from sleep(self._transport.back_off(attempt))
                     attempt += 1
 
     def _attempt(self, artifact: ArtifactInfo, path: Path, bar: Bar) -> Op[Path]:

@@ -12,10 +12,10 @@ from modelpress.client.drivers import AsyncDriver, SyncDriver
 from modelpress.client.effects import Async, Driver, Mode, Sync
 from modelpress.client.jobs import Jobs
 from modelpress.client.models import Models
-from modelpress.client.progress import Bars
 from modelpress.client.service import Service, Techniques
 from modelpress.client.transport import Transport
 from modelpress.client.uploads import Uploads
+from modelpress.progress import Bars
 
 CONNECT_SECONDS = 10.0
 
@@ -75,6 +75,7 @@ class Client(Resources[Sync]):
         api_key: left out means MODELPRESS_API_KEY, or else that service's own.
         timeout: seconds for one answer; waiting for a job has its own.
         max_retries: how often a request that failed for a passing reason is sent again.
+        retry_pause: seconds before the first retry, doubled each time up to eight; Retry-After wins.
         progress: whether to draw progress bars; left out means where a person watches stderr.
 
     Raises:
@@ -88,10 +89,11 @@ class Client(Resources[Sync]):
         *,
         timeout: float = 60.0,
         max_retries: int = 4,
+        retry_pause: float = 0.5,
         progress: bool | None = None,
     ) -> None:
         credentials = find_credentials(base_url, api_key)
-        super().__init__(Transport(credentials, max_retries=max_retries), Bars(progress))
+        super().__init__(Transport(credentials, max_retries=max_retries, retry_pause=retry_pause), Bars(progress))
         self._http = httpx.Client(**_options(credentials, timeout))
         self._driver = SyncDriver(self._http)
 
@@ -116,10 +118,11 @@ class AsyncClient(Resources[Async]):
         *,
         timeout: float = 60.0,
         max_retries: int = 4,
+        retry_pause: float = 0.5,
         progress: bool | None = None,
     ) -> None:
         credentials = find_credentials(base_url, api_key)
-        super().__init__(Transport(credentials, max_retries=max_retries), Bars(progress))
+        super().__init__(Transport(credentials, max_retries=max_retries, retry_pause=retry_pause), Bars(progress))
         self._http = httpx.AsyncClient(**_options(credentials, timeout))
         self._driver = AsyncDriver(self._http)
 

@@ -23,10 +23,6 @@ class UploadFailed(ProblemError):
     code, title, status, category = "upload_failed", "The upload did not arrive whole", 422, "user"
 
 
-class FileUnreadable(ProblemError):
-    code, title, status, category = "file_unreadable", "The file can't be read", 422, "user"
-
-
 class WaitTimeout(ProblemError):
     """The caller's patience ended; the job goes on."""
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from modelpress.client.errors import DownloadCorrupt, FileUnreadable
+from modelpress.client.errors import DownloadCorrupt
+from modelpress.problem import FileUnreadable
 
 CHUNK = 4 << 20
 

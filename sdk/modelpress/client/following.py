@@ -44,15 +44,15 @@ class Following:
         Raises:
             WaitTimeout: it was not finished in time.
         """
-        pause = 0.25
+        idle = 0
         while True:
             before = self._seq
             job = yield from self._round(deliver)
             if job is not None and job.is_terminal:
                 return job
             self._check_time()
-            pause = 0.25 if self._seq > before else min(5.0, pause * 2)
-            yield from sleep(pause)
+            idle = 0 if self._seq > before else idle + 1
+            yield from sleep(self._transport.back_off(idle))
 
     def _round(self, deliver: Deliver) -> Generator[Any, Any, Job | None]:
         """The job, if its events could be read to the end of the stream."""

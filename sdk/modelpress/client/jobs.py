@@ -10,9 +10,9 @@ from modelpress.client.artifacts import JobArtifacts
 from modelpress.client.effects import Bound, Driver, Emit, Items, Mode, Op, Tell, iteration, operation
 from modelpress.client.errors import JobCancelled, JobFailed
 from modelpress.client.following import Following
-from modelpress.client.progress import Bar, Bars
 from modelpress.client.resource import Resource
 from modelpress.client.transport import Transport
+from modelpress.progress import Bar, Bars
 from modelpress.resources import Dataset, Estimate, Event, JobRequest, Model
 from modelpress.steps import Step
 from modelpress.validation import parse_request

@@ -6,8 +6,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from modelpress.client.effects import Bound, Driver, Emit, Items, Mode, Op, sleep
-from modelpress.client.progress import Bars
 from modelpress.client.transport import Transport
+from modelpress.progress import Bars
 from modelpress.resources import Dataset, Model, Page, Upload
 
 T = TypeVar("T", bound=BaseModel)

@@ -17,6 +17,8 @@ from modelpress.problem import Problem, ProblemError, error_of
 M = TypeVar("M", bound=BaseModel)
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+LONGEST_PAUSE = 8.0
+"""Seconds; back-off grows no further."""
 LONGEST_WAIT = 60.0
 """Seconds. A `Retry-After` beyond this ends the retries: the caller should know."""
 
@@ -24,9 +26,10 @@ LONGEST_WAIT = 60.0
 class Transport:
     """What every operation shares; holds no socket."""
 
-    def __init__(self, credentials: Credentials, *, max_retries: int) -> None:
+    def __init__(self, credentials: Credentials, *, max_retries: int, retry_pause: float) -> None:
         self.credentials = credentials
         self.max_retries = max_retries
+        self.retry_pause = retry_pause
 
     def call(
         self,
@@ -71,15 +74,20 @@ class Transport:
             except httpx.TransportError as error:
                 if attempt >= self.max_retries:
                     raise unreachable(request.url, error) from error
-                wait: float | None = back_off(attempt)
+                wait = self.back_off(attempt)
             else:
                 if response.status_code < 400:
                     return response
-                wait = wait_before_retry(response, attempt)
-                if wait is None or attempt >= self.max_retries:
+                if attempt >= self.max_retries or not worth_retrying(response):
                     raise failure(response)
+                wait = asked_wait(response)
+                wait = self.back_off(attempt) if wait is None else wait
             yield from sleep(wait)
             attempt += 1
+
+    def back_off(self, attempt: int) -> float:
+        """Seconds before retry `attempt`, from 0: doubled each time, less up to half of it by chance."""
+        return min(LONGEST_PAUSE, self.retry_pause * 2**attempt) * random.uniform(0.5, 1.0)
 
 
 def understand(model: type[M], response: httpx.Response) -> M:
@@ -121,21 +129,22 @@ def unreachable(url: str, error: httpx.TransportError) -> Unreachable:
     )
 
 
-def back_off(attempt: int) -> float:
-    """Seconds: half a second, doubled each time up to eight, less up to half of it by chance."""
-    return min(8.0, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)
-
-
-def wait_before_retry(response: httpx.Response, attempt: int) -> float | None:
-    """Seconds until trying again can help; None where it can't."""
-    asked = retry_after(response.headers.get("Retry-After"))
+def worth_retrying(response: httpx.Response) -> bool:
+    """Whether the same request may be answered better in a while that is worth waiting for."""
+    wait = asked_wait(response)
+    if wait is not None and wait > LONGEST_WAIT:
+        return False
+    if response.status_code == 409:
+        return wait is not None  # the same idempotency key is still in flight
     problem = _problem(response)
-    worth_it = problem.retryable if problem and response.status_code == 500 else response.status_code in RETRIED
-    if response.status_code == 409:  # the same idempotency key is still in flight
-        worth_it = asked is not None
-    if not worth_it or (asked is not None and asked > LONGEST_WAIT):
-        return None
-    return back_off(attempt) if asked is None else asked
+    if response.status_code == 500 and problem is not None:
+        return problem.retryable
+    return response.status_code in RETRIED
+
+
+def asked_wait(response: httpx.Response) -> float | None:
+    """Seconds that the service asks to be left alone; None if it does not say."""
+    return retry_after(response.headers.get("Retry-After"))
 
 
 def retry_after(value: str | None) -> float | None:

@@ -6,9 +6,9 @@ from typing import Any
 from modelpress.client.effects import Mode, Op, Send, operation, work
 from modelpress.client.errors import UploadFailed
 from modelpress.client.files import content_digest, read_part, sha256_of, size_of
-from modelpress.client.progress import Bar
 from modelpress.client.resource import Resource
 from modelpress.problem import ProblemError, error_of
+from modelpress.progress import Bar
 from modelpress.resources import SignedPart, SignedParts, SignRequest, Upload, UploadRequest
 
 SIGNED_AT_ONCE = 8

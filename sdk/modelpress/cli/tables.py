@@ -1,0 +1,111 @@
+"""Results and models as tables, for people."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from modelpress.inspection import Inspection
+from modelpress.resources import Job
+from modelpress.result import Candidate, Measurement, Result
+
+console = Console(highlight=False)
+
+
+def show_result(result: Result, to: Console = console) -> None:
+    """Before and after, the survey's figures, and what the steps did."""
+    to.print(comparison(result))
+    if result.survey:
+        s = result.survey
+        to.print(
+            f"Survey's figures: compression rate alpha {_number(s.alpha)}, index-space saving beta "
+            f"{_number(s.beta_survey)} as printed and {_number(s.space_saving)} as 1 - a*/a, "
+            f"speed-up delta {_number(s.delta)}"
+        )
+    for step in result.steps:
+        reason = f" ({step.reason})" if step.reason else ""
+        to.print(f"  step {step.index} {step.technique}: {step.status} in {step.seconds:.1f} s{escape(reason)}")
+    for warning in result.warnings:
+        to.print(f"  note: {escape(warning)}")
+
+
+def comparison(result: Result) -> Table:
+    """A row a metric: the original, the best candidate, and what became of it."""
+    before, after = _ends(result)
+    table = Table(title=f"original and {after.name}" if after else None, title_justify="left")
+    for heading in ("metric", "before", "after", "after / before"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    old = {figure.metric: figure for figure in before.measurements} if before else {}
+    new = {figure.metric: figure for figure in after.measurements} if after else {}
+    for metric in dict.fromkeys([*old, *new]):
+        table.add_row(
+            metric, _figure(old.get(metric)), _figure(new.get(metric)), _ratio(old.get(metric), new.get(metric))
+        )
+    return table
+
+
+def _ends(result: Result) -> tuple[Candidate | None, Candidate | None]:
+    by_name = {candidate.name: candidate for candidate in result.candidates}
+    before = result.candidates[0] if result.candidates else None
+    return before, by_name.get(result.best or "", result.candidates[-1] if result.candidates else None)
+
+
+def _figure(figure: Measurement | None) -> str:
+    if figure is None or figure.value is None:
+        return "-"
+    text = f"{_number(figure.value)} {figure.unit if figure.unit in ('ms', 's') else ''}".strip()
+    if figure.low is not None and figure.high is not None:
+        text += f" [{_number(figure.low)}, {_number(figure.high)}]"
+    return text
+
+
+def _number(value: float | None) -> str:
+    """Whole numbers in groups of three, others to four figures."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 10 else f"{value:.4g}"
+
+
+def _ratio(old: Measurement | None, new: Measurement | None) -> str:
+    if old is None or new is None or not old.value or new.value is None:
+        return ""
+    return f"{new.value / old.value:.3f}"
+
+
+def show_inspection(inspection: Inspection, name: str, to: Console = console) -> None:
+    """The whole, then a row a layer."""
+    to.print(
+        f"[bold]{escape(name)}[/]: {_number(inspection.parameters)} parameters, {_number(inspection.macs)} MACs "
+        f"a sample, {_number(inspection.bytes)} bytes, opset {inspection.opset}"
+    )
+    for kind, tensors in (("input", inspection.inputs), ("output", inspection.outputs)):
+        for tensor in tensors:
+            shape = ", ".join("?" if size is None else str(size) for size in tensor.shape)
+            to.print(f"  {kind} {escape(tensor.name)}: {tensor.type} \\[{escape(shape)}]")
+    opaque = [f"{name} x {found.count}" for name, found in sorted(inspection.operators.items()) if not found.native]
+    if opaque:
+        to.print(f"  left to onnxruntime, untouched: {escape(', '.join(opaque))}")
+    table = Table()
+    for heading in ("layer", "type", "weight", "parameters", "MACs", "note"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "MACs") else "left", overflow="fold")
+    for layer in inspection.layers:
+        shape = "x".join(map(str, layer.weight_shape or []))
+        note = "frozen" if layer.frozen else layer.locked or ""
+        table.add_row(
+            escape(layer.name), layer.type, shape, _number(layer.parameters), _number(layer.macs), escape(note)
+        )
+    to.print(table)
+    for note in inspection.notes:
+        to.print(f"  note: {escape(note)}")
+
+
+def show_jobs(jobs: Sequence[Job], to: Console = console) -> None:
+    """A row a job."""
+    table = Table()
+    for heading in ("job", "state", "progress", "name", "created"):
+        table.add_column(heading)
+    for job in jobs:
+        done = f"{job.progress.fraction:.0%} {job.progress.phase}".strip()
+        table.add_row(job.id, job.state, done, escape(job.name or ""), f"{job.created_at:%Y-%m-%d %H:%M}")
+    to.print(table)
