@@ -19,7 +19,7 @@ from tests.servers import S3Server
 from tests.servers.postgres import answering_postgres, installed_postgres, private_postgres, wheel_postgres
 from tests.servers.private import listening
 from tests.servers.redis import installed_redis, private_redis, unused_database, wheel_redis
-from tests.servers.ways import Unavailable, first_that_works
+from tests.servers.ways import Unavailable, first_that_works, installed
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,6 +58,13 @@ def test_a_failing_test_body_is_not_taken_for_a_failing_way():
 def test_a_closed_port_is_no_postgres():
     with pytest.raises(Unavailable, match="does not answer"):
         answering_postgres("postgresql://postgres@127.0.0.1:1/postgres").__enter__()
+
+
+def test_an_installed_binary_is_found_under_any_of_its_names_even_outside_the_path(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert installed("no-such-server", "env") == Path("/usr/bin/env")
+    with pytest.raises(Unavailable, match="no installed no-such-server or nor-this"):
+        installed("no-such-server", "nor-this")
 
 
 def binaries_here(*finders: Callable[[], Path]) -> Iterator[Path]:

@@ -73,7 +73,7 @@ def wheel_postgres() -> Path:
 @contextmanager
 def private_postgres(binaries: Path) -> Iterator[str]:
     def prepare(folder: Path, port: int, user: int | None) -> list[str]:
-        own = accessible(binaries.parent, folder, user, probe="bin/initdb") / "bin"
+        own = accessible(binaries / "initdb", folder, user).parent
         data = folder / "data"
         initdb = [own / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         run_as(user, [str(part) for part in initdb], folder)

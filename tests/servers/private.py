@@ -107,19 +107,23 @@ def run_as(user: int | None, command: list[str], folder: Path) -> None:
         raise Unavailable(f"{command[0]} does not run: {error}") from error
 
 
-def accessible(program: Path, folder: Path, user: int | None, probe: str = "") -> Path:
-    """`program` (a file, or the folder that holds `probe`), copied if `user` can't run it where it is.
+def accessible(binary: Path, folder: Path, user: int | None) -> Path:
+    """`binary`, or a copy in `folder` if `user` can't run it where it is.
 
-    An environment below root's home folder is closed to everybody else.
+    An environment below root's home folder is closed to everybody else. A wheel's binaries find their libraries
+    beside the wheel's own folder, so both are copied.
     """
     try:
-        run_as(user, [str(program / probe), "--version"], folder)
-        return program
+        run_as(user, [str(binary), "--version"], folder)
+        return binary
     except Unavailable:
-        copy = folder / "program" / program.name
-        copy.parent.mkdir(mode=0o755, exist_ok=True)
-        if program.is_dir():
-            shutil.copytree(program, copy, symlinks=True)
-        else:
-            shutil.copy2(program, copy)
-        return copy
+        copies = folder / "program"
+        copies.mkdir(mode=0o755, exist_ok=True)
+    if "site-packages" not in binary.parts:
+        return Path(shutil.copy2(binary, copies))
+    packages = next(parent for parent in binary.parents if parent.name == "site-packages")
+    inside = binary.relative_to(packages)
+    for part in (inside.parts[0], f"{inside.parts[0]}.libs"):
+        if (packages / part).exists():
+            shutil.copytree(packages / part, copies / part, symlinks=True)
+    return copies / inside

@@ -37,9 +37,7 @@ def first_that_works(name: str, package: str, *ways: Callable[[], AbstractContex
 
 
 def installed(*names: str) -> Path:
-    folders = os.pathsep.join(
-        [os.environ.get("PATH", ""), "/usr/bin", "/usr/sbin", *(f"{p}/bin" for p in MACOS_PREFIXES)]
-    )
+    folders = [os.environ.get("PATH", ""), "/usr/bin", "/usr/sbin", *(f"{prefix}/bin" for prefix in MACOS_PREFIXES)]
     for name in names:
         if path := shutil.which(name, path=os.pathsep.join(folders)):
             return Path(path)
