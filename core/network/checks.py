@@ -1,0 +1,102 @@
+"""Is the graph a graph? Checked once, when a model is read; every error names the node."""
+
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto
+from onnx.checker import ValidationError
+
+from core.network import limits
+from core.network.order import in_order
+from core.network.protos import all_graphs, all_nodes, all_tensors
+from core.network.sizes import check_held
+from modelpress.problem import ModelError, ModelTooLarge
+
+DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
+REFUSED = {"EPContext"}  # carries a vendor's binary, and paths
+CHECKABLE_BYTES = 2**31 - 2**20  # the checker serialises the model, which ends at 2 GiB
+
+
+def check_model(model: ModelProto) -> ModelProto:
+    """Refuse what can't be computed or must not be; returns the model with its nodes in order.
+
+    Raises:
+        ModelError: or a subclass, naming the node or tensor.
+    """
+    _check_caps(model)
+    for tensor in all_tensors(model):
+        check_held(tensor)
+    if any(graph.sparse_initializer for graph in all_graphs(model.graph)):
+        raise ModelError("the model has sparse initialisers", hint="Save it with dense ones.")
+    if not model.opset_import:
+        raise ModelError("the model names no operator set", hint="Export it again; every ONNX file names its opset.")
+    _check_domains(model)
+    _check_names(model.graph)
+    _sort(model.graph)
+    _run_checker(model)
+    return model
+
+
+def _check_caps(model: ModelProto) -> None:
+    for count, node in enumerate(all_nodes(model), start=1):
+        if count > limits.MAX_NODES:
+            raise ModelTooLarge(f"the model has more than {limits.MAX_NODES:,} nodes")
+        if any(len(name) > limits.MAX_NAME for name in [*node.input, *node.output, node.name]):
+            raise ModelTooLarge(f"a name of more than {limits.MAX_NAME:,} characters at a {node.op_type} node")
+    if sum(len(graph.initializer) for graph in all_graphs(model.graph)) > limits.MAX_TENSORS:
+        raise ModelTooLarge(f"the model has more than {limits.MAX_TENSORS:,} tensors")
+
+
+def _check_domains(model: ModelProto) -> None:
+    own = {function.domain for function in model.functions}
+    for node in all_nodes(model):
+        if node.domain not in DOMAINS | own or node.op_type in REFUSED:
+            raise ModelError(
+                f"{describe(node)} is of {node.domain or 'the standard domain'}, which is not run here",
+                hint="Only standard ONNX operators and onnxruntime's own are; export without custom ones.",
+            )
+
+
+def _check_names(graph: GraphProto) -> None:
+    """Each value has one producer, and each use a producer."""
+    producers = {value.name: "the inputs" for value in graph.input}
+    producers.update({tensor.name: "the initialisers" for tensor in graph.initializer})
+    if len({tensor.name for tensor in graph.initializer}) < len(graph.initializer):
+        raise ModelError("two initialisers have the same name")
+    for node in graph.node:
+        for name in filter(None, node.output):
+            if name in producers:
+                raise ModelError(f"{describe(node)} makes {name!r}, which {producers[name]} make too")
+            producers[name] = describe(node)
+    for node in graph.node:
+        for name in filter(None, node.input):
+            if name not in producers:
+                raise ModelError(f"{describe(node)} uses {name!r}, which nothing makes")
+    for value in graph.output:
+        if value.name not in producers:
+            raise ModelError(f"the output {value.name!r} is made by nothing")
+
+
+def _sort(graph: GraphProto) -> None:
+    nodes = list(graph.node)
+    order = in_order(nodes)
+    if order != list(range(len(nodes))):
+        copies = []
+        for index in order:
+            copy = NodeProto()
+            copy.CopyFrom(nodes[index])
+            copies.append(copy)
+        del graph.node[:]
+        graph.node.extend(copies)
+
+
+def _run_checker(model: ModelProto) -> None:
+    if model.ByteSize() > CHECKABLE_BYTES:
+        return
+    try:
+        onnx.checker.check_model(model)
+    except ValidationError as error:
+        raise ModelError(f"onnx's checker refuses the model: {str(error).strip()[:500]}") from error
+
+
+def describe(node: NodeProto) -> str:
+    """How a node is called in messages."""
+    return f"{node.op_type} node {node.name or '/'.join(node.output) or '(unnamed)'!r}"

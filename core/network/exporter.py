@@ -1,0 +1,330 @@
+"""Normal form to ONNX: untouched nodes as they came, changed ones from their tensors and literals."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx import ModelProto, NodeProto, TensorProto
+from torch import fx
+
+from core.network import registry
+from core.network.emission import Emission
+from core.network.importer import build
+from core.network.matching import Group, Match, Matcher, attribute, is_from_source, is_member, renamed_copy
+from core.network.names import WEIGHTED, unique
+from core.network.registry import Call
+from core.network.source import Source
+from core.network.upgrade import raise_opset
+from modelpress.problem import UnsoundError
+
+SLOTS = {
+    "Conv": {"weight": 1, "bias": 2},
+    "ConvTranspose": {"weight": 1, "bias": 2},
+    "Gemm": {"weight": 1, "bias": 2},
+    "MatMul": {"weight": 1},
+    "BatchNormalization": {"weight": 1, "bias": 2, "running_mean": 3, "running_var": 4},
+    "LayerNormalization": {"weight": 1, "bias": 2},
+}
+"""At which input of its source node each tensor of a layer is."""
+
+CALLS = ("call_module", "call_function")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What came out: the model, what its nodes' values are called, and notes for the user on how it was written."""
+
+    model: ModelProto
+    names: dict[fx.Node, str]
+    notes: list[str] = field(default_factory=list)
+
+
+def export(graph: fx.GraphModule, source: Source, *, dense: bool = False, edges: bool = True) -> Export:
+    """Write the network.
+
+    Args:
+        dense: weights as plain numbers instead of their formulas.
+        edges: with the modules that were inserted on edges, such as quantisers.
+
+    Returns:
+        The source's own proto where nothing was changed.
+    """
+    writer = Exporter(graph, source, dense=dense, edges=edges)
+    if writer.is_unchanged():
+        return Export(source.proto, writer.names)
+    model = writer.run()
+    needed = writer.out.min_opset
+    if needed <= source.opset:
+        return Export(model, writer.names, writer.out.notes)
+    raised = raise_opset(source, needed)
+    if raised is not None:
+        writer = Exporter(graph, raised, dense=dense, edges=edges)
+        model = writer.run()
+        if writer.out.min_opset <= raised.opset:
+            return Export(model, writer.names, writer.out.notes)
+    if not dense:
+        plain = export(graph, source, dense=True, edges=edges)
+        note = f"weights are written as plain numbers: the model can't be raised from opset {source.opset} to {needed}"
+        return Export(plain.model, plain.names, [*plain.notes, note])
+    raise UnsoundError(f"the network needs opset {needed}, and the model can't be raised from {source.opset}")
+
+
+class Exporter:
+    """One export. `names` holds the value name of every node that is written."""
+
+    def __init__(self, graph: fx.GraphModule, source: Source, *, dense: bool, edges: bool) -> None:
+        self.graph, self.source, self.edges = graph, source, edges
+        self.matcher = Matcher(graph, build(source), source)
+        self.outputs = [self._through(node) for node in output_nodes(graph)]
+        self.nodes = self._live()
+        self.groups = self.matcher.groups(self.nodes)
+        self.names: dict[fx.Node, str] = {}
+        self.needed = self._needed_constants()
+        self.constant_nodes = sorted(source.live(self.needed))
+        self.stored = self.needed | {name for index in self.constant_nodes for name in source.needs(index)}
+        self._name_values()
+        taken = {*self.names.values(), *self.stored, *(value.name for value in [*source.inputs, *source.outputs])}
+        self.out = Emission(source.opset, float_type(source), taken, dense)
+        self._constants: dict[str, str] = {}
+
+    def is_unchanged(self) -> bool:
+        """Whether the source says all that the graph says."""
+        same = all(
+            group.match is Match.SAME and all(self._is_named(node, name) for name, node in group.renamed.items())
+            for group in self.groups.values()
+        )
+        fresh = [node for node in self.nodes if node.op != "placeholder" and not self._is_known(node)]
+        outputs = [value.name for value in self.source.outputs]
+        return same and not fresh and [node.meta.get("value") for node in self.outputs] == outputs
+
+    def run(self) -> ModelProto:
+        last = {group.body[-1]: group for group in self.groups.values() if group.match is not Match.CHANGED}
+        for node in self.nodes:
+            if node in last:
+                self._emit_group(last[node])
+            elif node.op in CALLS and self._is_changed(node):
+                self._emit_node(node)
+        self._emit_outputs()
+        return self._assemble()
+
+    # which nodes
+
+    def _through(self, node: fx.Node) -> fx.Node:
+        """The node itself, or what it passes on if modules on edges are left out."""
+        while not self.edges and is_edge(node):
+            node = node.all_input_nodes[0]
+        return node
+
+    def _arguments(self, node: fx.Node) -> list[fx.Node]:
+        return [self._through(argument) for argument in node.all_input_nodes]
+
+    def _live(self) -> list[fx.Node]:
+        found: set[fx.Node] = set()
+        waiting = list(self.outputs)
+        while waiting:
+            node = waiting.pop()
+            if node not in found:
+                found.add(node)
+                waiting.extend(self._arguments(node))
+        return [node for node in self.graph.graph.nodes if node in found]
+
+    def _is_known(self, node: fx.Node) -> bool:
+        return is_from_source(node) or (node.op == "get_attr" and self.matcher.is_kept(node))
+
+    def _is_changed(self, node: fx.Node) -> bool:
+        return not is_from_source(node) or self.groups[node.meta["source"][0]].match is Match.CHANGED
+
+    def _is_named(self, node: fx.Node, name: str) -> bool:
+        node = self._through(node)
+        return node.op != "get_attr" and node.meta.get("value") == name
+
+    # names
+
+    def _needed_constants(self) -> set[str]:
+        """Source constants that are used as they are."""
+        needed = {name for group in self.groups.values() if group.match is Match.SAME for name in group.kept}
+        for group in self.groups.values():
+            if group.match is Match.TENSORS:
+                node = self.source.nodes[group.index]
+                own = {node.input[k] for k in SLOTS.get(node.op_type, {}).values() if k < len(node.input)}
+                needed.update(name for name in group.kept if name not in own)
+        for node in self.nodes:
+            if node.op in CALLS and self._is_changed(node):
+                needed.update(self._kept(self._arguments(node)))
+        return needed.union(*(self._kept([node]) for node in self.outputs))
+
+    def _kept(self, nodes: list[fx.Node]) -> set[str]:
+        """Names of the source constants among `nodes` that are what they were."""
+        return {name for node in nodes if node.op == "get_attr" and (name := self._kept_name(node)) is not None}
+
+    def _kept_name(self, node: fx.Node) -> str | None:
+        return node.meta["value"] if self.matcher.is_kept(node) else None
+
+    def _name_values(self) -> None:
+        """Outputs keep their names, then inputs, then whoever comes first."""
+        taken = {value.name for value in self.source.outputs} | self.stored
+        for value, node in zip(self.source.outputs, self.outputs, strict=True):
+            if node.op not in ("placeholder", "get_attr") and node not in self.names:
+                self.names[node] = value.name
+        fresh: list[fx.Node] = []
+        for node in self.nodes:
+            wanted = node.meta.get("value")
+            if node in self.names or node.op in ("get_attr", "output"):
+                continue
+            if isinstance(wanted, str) and wanted not in taken:
+                self.names[node] = unique(wanted, taken)
+            else:
+                fresh.append(node)
+        taken.update(self.source.producer, self.source.initializers)
+        for node in fresh:
+            self.names[node] = unique(node.meta.get("value") or node.meta.get("layer") or node.name, taken)
+
+    def name_of(self, node: fx.Node) -> str:
+        """Name of the value that a node stands for; constants are stored on first use."""
+        node = self._through(node)
+        if node.op != "get_attr":
+            return self.names[node]
+        target = str(node.target)
+        if target not in self._constants:
+            kept = self._kept_name(node)
+            wanted = node.meta.get("value") or target
+            self._constants[target] = kept or self.out.constant(wanted, attribute(self.graph, node))
+        return self._constants[target]
+
+    # writing
+
+    def _emit_group(self, group: Group) -> None:
+        source_node = self.source.nodes[group.index]
+        inputs = {name: self.name_of(node) for name, node in group.renamed.items()}
+        outputs = {node.meta["value"]: self.names[node] for node in group.nodes if node.meta.get("value")}
+        copy = renamed_copy(source_node, inputs, self._free_outputs(source_node, outputs))
+        if group.match is Match.TENSORS:
+            self._emit_layer(group, copy)
+            return
+        layer = next((node.meta["layer"] for node in group.nodes if "layer" in node.meta), None)
+        if layer is not None and not copy.name:
+            copy.name = layer
+        self.out.nodes.append(copy)
+
+    def _free_outputs(self, node: NodeProto, outputs: dict[str, str]) -> dict[str, str]:
+        """Outputs that nobody reads get names that nobody has."""
+        taken = set(self.names.values())
+        unread = {name: self.out.fresh(name) for name in node.output if name and name not in outputs and name in taken}
+        return {**outputs, **unread}
+
+    def _emit_layer(self, group: Group, copy: NodeProto) -> None:
+        """The source node's attributes with the layer's present tensors."""
+        node = next(node for node in group.nodes if node.op == "call_module")
+        self._call(node, inputs=[copy.input[0]], base=copy.output[0], template=copy)
+
+    def _emit_node(self, node: fx.Node) -> None:
+        if is_member(node):
+            return  # named by the tuple it is taken from
+        inputs = [self.name_of(argument) if argument is not None else "" for argument in flat_arguments(node)]
+        self._call(node, inputs, self.names[node])
+
+    def _call(self, node: fx.Node, inputs: list[str], base: str, template: NodeProto | None = None) -> None:
+        module = self.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if is_edge(node):
+            self._emit_edge(node, module, inputs, base)
+            return
+        emit = registry.find_emitter(module if module is not None else node.target)
+        if emit is None:
+            raise UnsoundError(f"there is no way to write {node.target} as ONNX")
+        layer = node.meta.get("layer", "")
+        call = Call(node, module, inputs, dict(node.kwargs), base, layer, self._source_names(node), template)
+        start = len(self.out.nodes)
+        made = emit(self.out, call)
+        self._rename_outputs(node, made if isinstance(made, tuple) else (made,), base, start)
+        if layer:
+            self._name_layer(layer, start)
+
+    def _emit_edge(self, node: fx.Node, module: Any, inputs: list[str], base: str) -> None:
+        start = len(self.out.nodes)
+        made = module.emit(self.out, inputs[0], base)
+        self._rename_outputs(node, (made,), base, start)
+
+    def _source_names(self, node: fx.Node) -> dict[str, str]:
+        if not is_from_source(node):
+            return {}
+        source_node = self.source.nodes[node.meta["source"][0]]
+        slots = SLOTS.get(source_node.op_type, {})
+        return {tensor: source_node.input[k] for tensor, k in slots.items() if k < len(source_node.input)}
+
+    def _rename_outputs(self, node: fx.Node, made: tuple[str, ...], base: str, start: int) -> None:
+        """What the emitter called its results gets the names that the readers use."""
+        members = {user.args[1]: self.names[user] for user in node.users if is_member(user) and user in self.names}
+        wanted = {name: members.get(k, name) if members else base for k, name in enumerate(made)}
+        for written in self.out.nodes[start:]:
+            written.input[:] = [wanted.get(name, name) for name in written.input]
+            written.output[:] = [wanted.get(name, name) for name in written.output]
+            written.name = wanted.get(written.name, written.name)
+
+    def _name_layer(self, layer: str, start: int) -> None:
+        for written in self.out.nodes[start:]:
+            if written.op_type in WEIGHTED:
+                written.name = layer
+                return
+
+    def _emit_outputs(self) -> None:
+        for value, node in zip(self.source.outputs, self.outputs, strict=True):
+            name = self.name_of(node)
+            if name != value.name:
+                self.out.nodes.append(NodeProto(op_type="Identity", input=[name], output=[value.name], name=value.name))
+
+    def _assemble(self) -> ModelProto:
+        source = self.source.model
+        model = ModelProto()
+        model.CopyFrom(_without_graph(source))
+        model.ir_version = max(source.ir_version, self.out.min_ir, 4)
+        graph = model.graph
+        graph.name, graph.doc_string = source.graph.name, source.graph.doc_string
+        graph.metadata_props.extend(source.graph.metadata_props)
+        graph.input.extend(self.source.inputs)
+        graph.output.extend(self.source.outputs)
+        graph.node.extend(self.source.nodes[index] for index in self.constant_nodes)
+        graph.node.extend(self.out.nodes)
+        graph.initializer.extend(tensor for name, tensor in self.source.initializers.items() if name in self.stored)
+        graph.initializer.extend(self.out.initializers)
+        return model
+
+
+def _without_graph(model: ModelProto) -> ModelProto:
+    bare = ModelProto(
+        ir_version=model.ir_version,
+        producer_name=model.producer_name,
+        producer_version=model.producer_version,
+        domain=model.domain,
+        model_version=model.model_version,
+        doc_string=model.doc_string,
+    )
+    bare.opset_import.extend(model.opset_import)
+    bare.metadata_props.extend(model.metadata_props)
+    return bare
+
+
+def output_nodes(graph: fx.GraphModule) -> list[fx.Node]:
+    """The nodes that the network gives out, in order."""
+    (output,) = graph.graph.find_nodes(op="output")
+    return list(output.args[0])
+
+
+def is_edge(node: fx.Node) -> bool:
+    """Whether a node was put on an edge, such as a quantiser."""
+    return bool(node.meta.get("edge"))
+
+
+def flat_arguments(node: fx.Node) -> list[fx.Node | None]:
+    """Tensor arguments in order; None for one that is left out."""
+    return [argument for argument in node.args if argument is None or isinstance(argument, fx.Node)]
+
+
+def float_type(source: Source) -> int:
+    """The storage type of the network's weights: that of most of its float elements."""
+    counts: dict[int, int] = {}
+    for tensor in source.initializers.values():
+        if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE):
+            size = 1
+            for dimension in tensor.dims:
+                size *= dimension
+            counts[tensor.data_type] = counts.get(tensor.data_type, 0) + size
+    return max(counts, key=lambda kind: counts[kind]) if counts else TensorProto.FLOAT

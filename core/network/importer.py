@@ -1,0 +1,223 @@
+"""Source proto to normal form: one builder per operator, constants folded on the way."""
+
+from __future__ import annotations
+
+import operator as python_operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from core.network import registry
+from core.network.limits import MAX_FOLDED_BYTES
+from core.network.names import attribute_name, layer_names
+from core.network.onnx_node import OnnxNode
+from core.network.opaque import OpaqueNode
+from core.network.source import RANDOM, Source
+from core.network.tensors import to_torch
+from core.network.unsupported import Unsupported
+from core.network.values import Constant, Value
+from modelpress.problem import ModelError, ModelTooLarge
+
+
+class Builder:
+    """Builds the normal form of one source. `tied` maps a shared weight's key to its parameter."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.values: dict[str, Value] = {}
+        self.layers = layer_names(source)
+        self.tied: dict[tuple[str, str], nn.Parameter] = {}
+        self.notes: list[str] = []
+        self._attributes: set[str] = set()
+        self._made: list[fx.Node] = []
+        self._folded_bytes = 0
+        self._index = -1
+
+    def run(self) -> fx.GraphModule:
+        """The whole network; nodes that reach no output are left out."""
+        for position, value in enumerate(self.source.inputs):
+            node = self.graph.placeholder(f"input_{position}")
+            node.meta.update(value=value.name, source=())
+            self.values[value.name] = node
+        live = self.source.live(value.name for value in self.source.outputs)
+        for index in sorted(live):
+            self._build(index)
+        outputs = [self._operand(self._value(value.name), trainable=False) for value in self.source.outputs]
+        self.graph.output(tuple(outputs)).meta.update(value=None, source=())
+        self._drop_unused()
+        module = fx.GraphModule(self.root, self.graph, class_name="NormalForm")
+        return module.eval()
+
+    # what builders call
+
+    def call(self, function: Callable[..., Any], *args: Value | None, **kwargs: Any) -> Value:
+        """A call of a module-level function; computed at once where all tensors are constant."""
+        if args and all(isinstance(arg, Constant) or arg is None for arg in args):
+            tensors = [arg.tensor if isinstance(arg, Constant) else None for arg in args]
+            return self._fold(function(*tensors, **kwargs))
+        trainable = function in registry.ARITHMETIC
+        operands = tuple(None if arg is None else self._operand(arg, trainable) for arg in args)
+        return self._add(self.graph.create_node("call_function", function, operands, kwargs))
+
+    def module(self, module: nn.Module, *args: Value, layer: str | None = None, kind: str = "") -> Value:
+        """A call of a module. A layer is a module with weights, known by name."""
+        operands = tuple(self._operand(arg, trainable=False) for arg in args)
+        name = attribute_name(layer or kind or type(module).__name__, self._attributes)
+        self.root.add_module(name, module)
+        node = self._add(self.graph.create_node("call_module", name, operands))
+        if layer is not None:
+            node.meta["layer"] = layer
+        node.meta["kind"] = kind or self.source.nodes[self._index].op_type
+        return node
+
+    def parameter(self, node: OnnxNode, position: int, form: str = "", tensor: Tensor | None = None) -> nn.Parameter:
+        """The weight at a constant input as a parameter; a tie where other layers use the same one alike.
+
+        Args:
+            form: what was done to the initialiser; only equal forms can be tied.
+            tensor: the weight in that form; the initialiser itself if left out.
+        """
+        value = node.tensor(position) if tensor is None else tensor
+        if value.dim() < 2:
+            return nn.Parameter(value.detach().clone())
+        key = (node.name(position), form)
+        if key not in self.tied:
+            self.tied[key] = nn.Parameter(value.detach().clone().contiguous())
+        return self.tied[key]
+
+    def unpack(self, value: Value, count: int) -> tuple[Value, ...]:
+        """The members of a node that returns a tuple."""
+        assert isinstance(value, fx.Node)
+        return tuple(
+            self._add(self.graph.create_node("call_function", python_operator.getitem, (value, k)))
+            for k in range(count)
+        )
+
+    def constant(self, tensor: Tensor) -> Constant:
+        """A constant that the builder made up."""
+        return Constant(tensor, "")
+
+    # one node
+
+    def _build(self, index: int) -> None:
+        self._index, self._made = index, []
+        node = OnnxNode(self.source, index, self._known(index), self.layers.get(index, ""))
+        build = registry.find_builder(node.proto)
+        attributes = set(self._attributes)
+        try:
+            if build is None:
+                raise Unsupported(node.op)
+            results = build(self, node)
+        except Unsupported as reason:
+            self._undo(attributes)
+            self.notes.append(str(reason))
+            results = self._opaque(node)
+        self._bind(node, results if isinstance(results, tuple) else (results,))
+
+    def _known(self, index: int) -> dict[str, Value]:
+        return {name: self._value(name) for name in self.source.needs(index)}
+
+    def _value(self, name: str) -> Value:
+        if name not in self.values:
+            try:
+                self.values[name] = Constant(to_torch(self.source.initializers[name]), name)
+            except Unsupported as reason:
+                raise ModelError(f"initialiser {name!r} has the {reason}, which is not handled") from reason
+        return self.values[name]
+
+    def _bind(self, node: OnnxNode, results: Sequence[Value]) -> None:
+        names = list(node.proto.output)
+        for part, made in enumerate(self._made):
+            made.meta.update(source=(node.index,), part=part)
+            made.meta.setdefault("value", None)
+        for name, result in zip(names, results, strict=False):
+            if not name:
+                continue
+            if isinstance(result, Constant):
+                result = Constant(result.tensor, name)
+            else:
+                result.meta["value"] = name
+            self.values[name] = result
+
+    def _opaque(self, node: OnnxNode) -> Value | tuple[Value, ...]:
+        """The node as onnxruntime runs it."""
+        known = self._known(node.index)
+        constants = {
+            name: self.source.initializers.get(name, value.tensor)
+            for name, value in known.items()
+            if isinstance(value, Constant)
+        }
+        dynamic = {name: value for name, value in known.items() if isinstance(value, fx.Node)}
+        types = {name: self.source.element_type(name) for name in dynamic}
+        module = OpaqueNode(node.proto, constants, types, self.source.model)
+        count = sum(1 for name in node.proto.output if name)
+        if not dynamic and node.op not in RANDOM:
+            results = module()
+            folded = tuple(self._fold(tensor) for tensor in (results if isinstance(results, tuple) else (results,)))
+            return _spread(folded, node)
+        call = self.module(module, *dynamic.values(), kind=node.op)
+        return _spread((call,) if count == 1 else self.unpack(call, count), node)
+
+    def _undo(self, attributes: set[str]) -> None:
+        for made in reversed(self._made):
+            if made.op in ("call_module", "get_attr"):
+                delattr(self.root, str(made.target))
+            self.graph.erase_node(made)
+        self._made = []
+        self._attributes = attributes
+
+    # nodes and constants
+
+    def _add(self, node: fx.Node) -> fx.Node:
+        self._made.append(node)
+        return node
+
+    def _fold(self, tensor: Any) -> Any:
+        if isinstance(tensor, tuple):
+            return tuple(self._fold(one) for one in tensor)
+        self._folded_bytes += tensor.numel() * tensor.element_size()
+        if self._folded_bytes > MAX_FOLDED_BYTES:
+            raise ModelTooLarge("the model computes constants without end", hint="Fold its constants before uploading.")
+        return Constant(tensor, "")
+
+    def _operand(self, value: Value, trainable: bool) -> fx.Node:
+        """A tensor argument; constants become parameters or buffers of the graph.
+
+        A parameter is a float constant of more than one element along one axis in a function of arithmetic. Equal
+        ones that several functions share are cloned, as exporters merge equal constants; matrices stay shared.
+        """
+        if isinstance(value, fx.Node):
+            return value
+        tensor = value.tensor
+        name = attribute_name(value.name or "constant", self._attributes)
+        if trainable and tensor.is_floating_point() and tensor.numel() > 1 and tensor.numel() == max(tensor.shape):
+            self.root.register_parameter(name, nn.Parameter(tensor.detach().clone()))
+        else:
+            self.root.register_buffer(name, tensor.clone())
+        node = self._add(self.graph.create_node("get_attr", name))
+        node.meta["value"] = value.name or None
+        return node
+
+    def _drop_unused(self) -> None:
+        for node in reversed(list(self.graph.nodes)):
+            if node.users or node.op in ("placeholder", "output"):
+                continue
+            if node.op in ("call_module", "get_attr"):
+                delattr(self.root, str(node.target))
+            self.graph.erase_node(node)
+
+
+def build(source: Source) -> fx.GraphModule:
+    """The normal form of `source`."""
+    return Builder(source).run()
+
+
+def _spread(results: Sequence[Value], node: OnnxNode) -> tuple[Value, ...]:
+    """Results at the positions of the outputs that have names."""
+    rest = iter(results)
+    filler = Constant(torch.zeros(0), "")
+    return tuple(next(rest) if name else filler for name in node.proto.output)

@@ -1,0 +1,58 @@
+"""Names: of layers, as `inspect` prints them, and of attributes and fx nodes, where only some characters may stand."""
+
+import re
+from collections import Counter
+
+from core.network.source import Source
+
+WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "BatchNormalization": 1, "LayerNormalization": 1}
+"""Operators that own weights, and at which input the weight is."""
+
+SUFFIX = ".weight"
+
+
+def layer_names(source: Source) -> dict[int, str]:
+    """Name of each layer by the index of its source node.
+
+    A weight called `conv1.weight` and used once gives `conv1`; else the node's name; else operator and number.
+    """
+    weights = {
+        index: node.input[WEIGHTED[node.op_type]]
+        for index, node in enumerate(source.nodes)
+        if node.op_type in WEIGHTED and node.domain in ("", "ai.onnx") and _owns_weight(source, index)
+    }
+    uses = Counter(weights.values())
+    seen: Counter[str] = Counter()
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for index, weight in weights.items():
+        node = source.nodes[index]
+        number = seen[node.op_type]
+        seen[node.op_type] += 1
+        if weight.endswith(SUFFIX) and len(weight) > len(SUFFIX) and uses[weight] == 1:
+            wanted = weight.removesuffix(SUFFIX)
+        else:
+            wanted = node.name or f"{node.op_type}_{number}"
+        names[index] = unique(wanted, taken)
+    return names
+
+
+def _owns_weight(source: Source, index: int) -> bool:
+    node = source.nodes[index]
+    position = WEIGHTED[node.op_type]
+    return len(node.input) > position and node.input[position] in source.constants
+
+
+def unique(wanted: str, taken: set[str]) -> str:
+    """`wanted`, or with the first free number behind it; taken from now on."""
+    name, number = wanted, 1
+    while name in taken:
+        name, number = f"{wanted}_{number}", number + 1
+    taken.add(name)
+    return name
+
+
+def attribute_name(wanted: str, taken: set[str]) -> str:
+    """A flat attribute name made of letters, digits and underscores, not yet taken."""
+    flat = re.sub(r"\W", "_", wanted, flags=re.ASCII).strip("_") or "value"
+    return unique(f"n{flat}" if flat[0].isdigit() else flat, taken)

@@ -1,0 +1,5 @@
+"""One module per operator family; importing this package fills the tables in `registry`."""
+
+from core.network.ops import activations, arithmetic, conv, linear, moving, norm, pool, reduction, resize
+
+__all__ = ["activations", "arithmetic", "conv", "linear", "moving", "norm", "pool", "reduction", "resize"]

@@ -1,0 +1,364 @@
+"""Builders and emitters of the functions in `shape.py`."""
+
+from typing import Any
+
+import torch
+from onnx import numpy_helper
+from torch import fx
+
+from core.network.emission import Emission
+from core.network.importer import Builder
+from core.network.onnx_node import OnnxNode
+from core.network.ops import shape as moves
+from core.network.registry import Call, emits, operator, operator_of
+from core.network.tensors import ONNX_TYPE, compute_type, storage_array, to_torch
+from core.network.unsupported import Unsupported
+from core.network.values import Value
+
+
+@operator("Constant")
+def build_constant(builder: Builder, node: OnnxNode) -> Value:
+    attribute = node.proto.attribute[0]
+    if attribute.name == "value":
+        return builder.constant(to_torch(attribute.t))
+    kinds = {"value_float": torch.float32, "value_floats": torch.float32, "value_int": torch.int64}
+    kinds["value_ints"] = torch.int64
+    if attribute.name not in kinds:
+        raise Unsupported(f"Constant with {attribute.name}")
+    return builder.constant(torch.tensor(node.attribute(attribute.name), dtype=kinds[attribute.name]))
+
+
+@operator("ConstantOfShape")
+def build_constant_of_shape(builder: Builder, node: OnnxNode) -> Value:
+    filler = node.attribute("value")
+    value = to_torch(filler).reshape(-1) if filler is not None else torch.zeros(1)
+    return builder.call(moves.constant_of_shape, node.input(0), value=value[0].item(), to=value.dtype)
+
+
+@operator("Shape")
+def build_shape(builder: Builder, node: OnnxNode) -> Value:
+    """Constant where the sizes are known without running."""
+    start, end = node.attribute("start", 0), node.attribute("end")
+    sizes = node.shape(0)
+    if sizes is not None and all(isinstance(size, int) for size in sizes[start:end]):
+        return builder.constant(torch.tensor(sizes[start:end], dtype=torch.int64))
+    return builder.call(moves.shape_of, node.input(0), start=start, end=end)
+
+
+@operator("Size")
+def build_size(builder: Builder, node: OnnxNode) -> Value:
+    return builder.call(moves.size_of, node.input(0))
+
+
+@operator("Reshape")
+def build_reshape(builder: Builder, node: OnnxNode) -> Value:
+    node.only("shape", "allowzero")
+    allowzero = node.attribute("allowzero", 0)
+    if node.has("shape") or node.is_constant(1):
+        return builder.call(moves.reshape, node.input(0), shape=node.ints_either("shape", 1), allowzero=allowzero)
+    literal = literal_shape(node)
+    if literal is not None:
+        return builder.call(moves.reshape, node.input(0), shape=literal)
+    return builder.call(moves.reshape_to, node.input(0), node.input(1), allowzero=allowzero)
+
+
+def literal_shape(node: OnnxNode) -> list[int] | None:
+    """The target shape where at most one size is not known before running; that one becomes -1."""
+    sizes = node.output_shape()
+    if sizes is None or sum(not isinstance(size, int) for size in sizes) > 1 or 0 in sizes:
+        return None
+    return [size if isinstance(size, int) else -1 for size in sizes]
+
+
+@operator("Flatten")
+def build_flatten(builder: Builder, node: OnnxNode) -> Value:
+    return builder.call(moves.flatten, node.input(0), axis=node.attribute("axis", 1))
+
+
+@operator("Transpose")
+def build_transpose(builder: Builder, node: OnnxNode) -> Value:
+    perm = node.attribute("perm")
+    if perm is None:
+        rank = node.rank(0)
+        if rank is None:
+            raise Unsupported("Transpose of a tensor of unknown rank")
+        perm = list(reversed(range(rank)))
+    return builder.call(moves.transpose, node.input(0), perm=perm)
+
+
+@operator("Squeeze")
+def build_squeeze(builder: Builder, node: OnnxNode) -> Value:
+    return builder.call(moves.squeeze, node.input(0), axes=node.ints_either("axes", 1))
+
+
+@operator("Unsqueeze")
+def build_unsqueeze(builder: Builder, node: OnnxNode) -> Value:
+    return builder.call(moves.unsqueeze, node.input(0), axes=node.ints_either("axes", 1))
+
+
+@operator("Expand")
+def build_expand(builder: Builder, node: OnnxNode) -> Value:
+    if node.is_constant(1):
+        return builder.call(moves.expand, node.input(0), shape=node.ints(1))
+    return builder.call(moves.expand_to, node.input(0), node.input(1))
+
+
+@operator("Tile")
+def build_tile(builder: Builder, node: OnnxNode) -> Value:
+    if node.is_constant(1):
+        return builder.call(moves.tile, node.input(0), repeats=node.ints(1))
+    return builder.call(moves.tile_by, node.input(0), node.input(1))
+
+
+@operator("Concat")
+def build_concat(builder: Builder, node: OnnxNode) -> Value:
+    return builder.call(moves.concat, *node.inputs(), axis=node.attribute("axis", 1))
+
+
+@operator("Split")
+def build_split(builder: Builder, node: OnnxNode) -> tuple[Value, ...]:
+    axis = node.attribute("axis", 0)
+    sizes = node.ints_either("split", 1) or _even_sizes(node, axis)
+    parts: Any = builder.call(moves.split, node.input(0), axis=axis, sizes=sizes)
+    return builder.unpack(parts, len(sizes)) if isinstance(parts, fx.Node) else parts
+
+
+def _even_sizes(node: OnnxNode, axis: int) -> list[int]:
+    shape, count = node.shape(0), len(node.proto.output)
+    size = shape[axis] if shape is not None else None
+    if not isinstance(size, int):
+        raise Unsupported("Split of an axis of unknown size into even parts")
+    part = -(-size // count)
+    return [part] * (count - 1) + [size - part * (count - 1)]
+
+
+@operator("Slice")
+def build_slice(builder: Builder, node: OnnxNode) -> Value:
+    if node.opset < 10:
+        starts, ends = node.attribute("starts"), node.attribute("ends")
+        axes = node.attribute("axes", list(range(len(starts))))
+        return _slice(builder, node, starts, ends, axes, [1] * len(starts))
+    if node.is_constant(1) and node.is_constant(2):
+        starts, ends = node.ints(1) or [], node.ints(2) or []
+        axes, steps = _axes_and_steps(node, len(starts))
+        return _slice(builder, node, starts, ends, axes, steps)
+    axes, steps = _axes_and_steps(node, len(node.ints(3) or []))
+    if not axes:
+        raise Unsupported("Slice at computed positions without axes")
+    return builder.call(moves.slice_by, node.input(0), node.input(1), node.input(2), axes=axes, steps=steps)
+
+
+def _axes_and_steps(node: OnnxNode, count: int) -> tuple[list[int], list[int]]:
+    return node.ints(3) or list(range(count)), node.ints(4) or [1] * count
+
+
+def _slice(
+    builder: Builder, node: OnnxNode, starts: list[int], ends: list[int], axes: list[int], steps: list[int]
+) -> Value:
+    return builder.call(moves.slice_, node.input(0), starts=starts, ends=ends, axes=axes, steps=steps)
+
+
+@operator("Gather")
+def build_gather(builder: Builder, node: OnnxNode) -> Value:
+    axis = node.attribute("axis", 0)
+    if node.is_constant(1) and not node.is_constant(0) and node.tensor(1).dim() == 1:
+        indices = node.tensor(1).tolist()
+        if all(index >= 0 for index in indices):
+            return builder.call(moves.take, node.input(0), indices=indices, axis=axis)
+    return builder.call(moves.gather, node.input(0), node.input(1), axis=axis)
+
+
+@operator("Pad")
+def build_pad(builder: Builder, node: OnnxNode) -> Value:
+    pads = node.ints_either("pads", 1) or []
+    axes = node.ints(3)
+    mode = node.attribute("mode", "constant")
+    if mode not in moves.TORCH_PAD_MODE:
+        raise Unsupported(f"Pad in mode {mode}")
+    if axes is not None:
+        pads = _all_axes(node, pads, axes)
+    if mode != "constant" and min(pads) < 0:
+        raise Unsupported(f"Pad in mode {mode} with negative sizes")
+    value = node.attribute("value", 0.0) if node.opset < 11 else node.number(2, 0.0)
+    return builder.call(moves.pad, node.input(0), pads=pads, mode=mode, value=value)
+
+
+def _all_axes(node: OnnxNode, pads: list[int], axes: list[int]) -> list[int]:
+    rank = node.rank(0)
+    if rank is None:
+        raise Unsupported("Pad along some axes of a tensor of unknown rank")
+    full = [0] * 2 * rank
+    for k, axis in enumerate(axes):
+        full[axis % rank], full[axis % rank + rank] = pads[k], pads[k + len(axes)]
+    return full
+
+
+@operator("Cast")
+def build_cast(builder: Builder, node: OnnxNode) -> Value:
+    stored = node.attribute("to")
+    return builder.call(moves.cast, node.input(0), to=compute_type(stored), stored=stored)
+
+
+@operator("CastLike")
+def build_cast_like(builder: Builder, node: OnnxNode) -> Value:
+    stored = node.source.element_type(node.name(1))
+    return builder.call(moves.cast, node.input(0), to=compute_type(stored), stored=stored)
+
+
+@operator("Range")
+def build_range(builder: Builder, node: OnnxNode) -> Value:
+    return builder.call(moves.range_, *node.inputs())
+
+
+@operator("DepthToSpace")
+def build_depth_to_space(builder: Builder, node: OnnxNode) -> Value:
+    mode = node.attribute("mode", "DCR")
+    return builder.call(moves.depth_to_space, node.input(0), blocksize=node.attribute("blocksize"), mode=mode)
+
+
+@operator("SpaceToDepth")
+def build_space_to_depth(builder: Builder, node: OnnxNode) -> Value:
+    return builder.call(moves.space_to_depth, node.input(0), blocksize=node.attribute("blocksize"))
+
+
+@emits(moves.reshape)
+def emit_reshape(out: Emission, call: Call) -> str:
+    shape = out.ints(f"{call.base}/shape", call.kwargs["shape"])
+    attributes: dict[str, Any] = {"allowzero": 1} if call.kwargs.get("allowzero") else {}
+    return out.node("Reshape", [*call.inputs, shape], name=call.base, **attributes)
+
+
+@emits(moves.reshape_to, moves.expand_to, moves.tile_by)
+def emit_computed(out: Emission, call: Call) -> str:
+    ops = {moves.reshape_to: "Reshape", moves.expand_to: "Expand", moves.tile_by: "Tile"}
+    attributes: dict[str, Any] = {"allowzero": 1} if call.kwargs.get("allowzero") else {}
+    return out.node(operator_of(call, ops), call.inputs, name=call.base, **attributes)
+
+
+@emits(moves.flatten)
+def emit_flatten(out: Emission, call: Call) -> str:
+    return out.node("Flatten", call.inputs, name=call.base, axis=call.kwargs["axis"])
+
+
+@emits(moves.transpose)
+def emit_transpose(out: Emission, call: Call) -> str:
+    return out.node("Transpose", call.inputs, name=call.base, perm=call.kwargs["perm"])
+
+
+@emits(moves.squeeze, moves.unsqueeze)
+def emit_squeeze(out: Emission, call: Call) -> str:
+    op = "Squeeze" if call.node.target is moves.squeeze else "Unsqueeze"
+    axes = call.kwargs["axes"]
+    if axes is None:
+        return out.node(op, call.inputs, name=call.base)
+    if out.opset < 13:
+        return out.node(op, call.inputs, name=call.base, axes=axes)
+    return out.node(op, [*call.inputs, out.ints(f"{call.base}/axes", axes)], name=call.base)
+
+
+@emits(moves.expand, moves.tile)
+def emit_expand(out: Emission, call: Call) -> str:
+    if call.node.target is moves.expand:
+        return out.node("Expand", [*call.inputs, out.ints(f"{call.base}/shape", call.kwargs["shape"])], name=call.base)
+    return out.node("Tile", [*call.inputs, out.ints(f"{call.base}/repeats", call.kwargs["repeats"])], name=call.base)
+
+
+@emits(moves.concat)
+def emit_concat(out: Emission, call: Call) -> str:
+    return out.node("Concat", call.inputs, name=call.base, axis=call.kwargs["axis"])
+
+
+@emits(moves.split)
+def emit_split(out: Emission, call: Call) -> tuple[str, ...]:
+    axis, sizes = call.kwargs["axis"], call.kwargs["sizes"]
+    inputs, attributes = list(call.inputs), {"axis": axis}
+    if out.opset < 13:
+        attributes["split"] = sizes
+    else:
+        inputs.append(out.ints(f"{call.base}/sizes", sizes))
+    results = out.node("Split", inputs, outputs=len(sizes), name=call.base, **attributes)
+    return results if isinstance(results, tuple) else (results,)
+
+
+@emits(moves.slice_)
+def emit_slice(out: Emission, call: Call) -> str:
+    literals = call.kwargs
+    if out.opset < 10:
+        names = ("starts", "ends", "axes")
+        return out.node("Slice", call.inputs, name=call.base, **{name: literals[name] for name in names})
+    names = ("starts", "ends", "axes", "steps")
+    lists = [out.ints(f"{call.base}/{name}", literals[name]) for name in names]
+    return out.node("Slice", [*call.inputs, *lists], name=call.base)
+
+
+@emits(moves.slice_by)
+def emit_slice_by(out: Emission, call: Call) -> str:
+    lists = [out.ints(f"{call.base}/{name}", call.kwargs[name]) for name in ("axes", "steps")]
+    return out.node("Slice", [*call.inputs, *lists], name=call.base)
+
+
+@emits(moves.gather)
+def emit_gather(out: Emission, call: Call) -> str:
+    return out.node("Gather", call.inputs, name=call.base, axis=call.kwargs["axis"])
+
+
+@emits(moves.take)
+def emit_take(out: Emission, call: Call) -> str:
+    indices = out.ints(f"{call.base}/indices", call.kwargs["indices"])
+    return out.node("Gather", [*call.inputs, indices], name=call.base, axis=call.kwargs["axis"])
+
+
+@emits(moves.pad)
+def emit_pad(out: Emission, call: Call) -> str:
+    pads, mode, value = (call.kwargs[name] for name in ("pads", "mode", "value"))
+    if out.opset < 11:
+        return out.node("Pad", call.inputs, name=call.base, pads=pads, mode=mode, value=float(value))
+    if mode == "wrap":
+        out.require_opset(19)
+    inputs = [*call.inputs, out.ints(f"{call.base}/pads", pads)]
+    if mode == "constant" and value:
+        inputs.append(out.scalar(f"{call.base}/value", value))
+    return out.node("Pad", inputs, name=call.base, mode=mode)
+
+
+@emits(moves.cast)
+def emit_cast(out: Emission, call: Call) -> str:
+    return out.node("Cast", call.inputs, name=call.base, to=call.kwargs["stored"])
+
+
+@emits(moves.shape_of)
+def emit_shape(out: Emission, call: Call) -> str:
+    start, end = call.kwargs["start"], call.kwargs["end"]
+    if not start and end is None:
+        return out.node("Shape", call.inputs, name=call.base)
+    out.require_opset(15)
+    bounds = {"start": start} if end is None else {"start": start, "end": end}
+    return out.node("Shape", call.inputs, name=call.base, **bounds)
+
+
+@emits(moves.size_of)
+def emit_size(out: Emission, call: Call) -> str:
+    return out.node("Size", call.inputs, name=call.base)
+
+
+@emits(moves.constant_of_shape)
+def emit_constant_of_shape(out: Emission, call: Call) -> str:
+    filler = torch.tensor([call.kwargs["value"]], dtype=call.kwargs["to"])
+    kind = out.float_type if filler.is_floating_point() else ONNX_TYPE[filler.dtype]
+    value = numpy_helper.from_array(storage_array(filler, kind))
+    return out.node("ConstantOfShape", call.inputs, name=call.base, value=value)
+
+
+@emits(moves.range_)
+def emit_range(out: Emission, call: Call) -> str:
+    return out.node("Range", call.inputs, name=call.base)
+
+
+@emits(moves.depth_to_space)
+def emit_depth_to_space(out: Emission, call: Call) -> str:
+    return out.node("DepthToSpace", call.inputs, name=call.base, **call.kwargs)
+
+
+@emits(moves.space_to_depth)
+def emit_space_to_depth(out: Emission, call: Call) -> str:
+    return out.node("SpaceToDepth", call.inputs, name=call.base, **call.kwargs)

@@ -1,0 +1,188 @@
+"""Reductions over axes, arg-reductions and softmaxes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.network.emission import Emission
+from core.network.importer import Builder
+from core.network.onnx_node import OnnxNode
+from core.network.ops.shape import flatten
+from core.network.registry import Call, emits, operator, operator_of
+from core.network.unsupported import Unsupported
+from core.network.values import Value
+
+
+def _axes(x: Tensor, axes: list[int] | None) -> list[int]:
+    """None stands for all axes, and so does ONNX's empty list."""
+    return axes or list(range(x.dim()))
+
+
+def reduce_mean(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    return x.mean(_axes(x, axes), keepdim=bool(keepdims))
+
+
+def reduce_sum(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    return x.sum(_axes(x, axes), keepdim=bool(keepdims), dtype=x.dtype)
+
+
+def reduce_max(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    return x.amax(_axes(x, axes), keepdim=bool(keepdims))
+
+
+def reduce_min(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    return x.amin(_axes(x, axes), keepdim=bool(keepdims))
+
+
+def reduce_prod(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    for axis in sorted((axis % x.dim() for axis in _axes(x, axes)), reverse=True):
+        x = x.prod(axis, keepdim=bool(keepdims), dtype=x.dtype)
+    return x
+
+
+def reduce_l1(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    return x.abs().sum(_axes(x, axes), keepdim=bool(keepdims))
+
+
+def reduce_l2(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    return x.square().sum(_axes(x, axes), keepdim=bool(keepdims)).sqrt()
+
+
+def reduce_sum_square(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    return x.square().sum(_axes(x, axes), keepdim=bool(keepdims))
+
+
+def reduce_log_sum(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    return x.sum(_axes(x, axes), keepdim=bool(keepdims)).log()
+
+
+def reduce_log_sum_exp(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    return x.logsumexp(_axes(x, axes), keepdim=bool(keepdims))
+
+
+REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "ReduceMean": reduce_mean,
+    "ReduceSum": reduce_sum,
+    "ReduceMax": reduce_max,
+    "ReduceMin": reduce_min,
+    "ReduceProd": reduce_prod,
+    "ReduceL1": reduce_l1,
+    "ReduceL2": reduce_l2,
+    "ReduceSumSquare": reduce_sum_square,
+    "ReduceLogSum": reduce_log_sum,
+    "ReduceLogSumExp": reduce_log_sum_exp,
+}
+OPERATOR = {function: op for op, function in REDUCTIONS.items()}
+
+
+@operator(*REDUCTIONS)
+def build_reduction(builder: Builder, node: OnnxNode) -> Value:
+    node.only("axes", "keepdims", "noop_with_empty_axes")
+    axes = node.ints_either("axes", 1)
+    if not axes and node.attribute("noop_with_empty_axes", 0):
+        raise Unsupported(f"{node.op} over no axes")
+    return builder.call(REDUCTIONS[node.op], node.input(0), axes=axes or None, keepdims=node.attribute("keepdims", 1))
+
+
+@emits(*OPERATOR)
+def emit_reduction(out: Emission, call: Call) -> str:
+    op = operator_of(call, OPERATOR)
+    axes, attributes = call.kwargs["axes"], {"keepdims": call.kwargs["keepdims"]}
+    if axes is None:
+        return out.node(op, call.inputs, name=call.base, **attributes)
+    if out.opset < (13 if op == "ReduceSum" else 18):
+        return out.node(op, call.inputs, name=call.base, axes=axes, **attributes)
+    return out.node(op, [*call.inputs, out.ints(f"{call.base}/axes", axes)], name=call.base, **attributes)
+
+
+def argmax(x: Tensor, *, axis: int, keepdims: int) -> Tensor:
+    """Position of the first of the largest."""
+    return x.argmax(axis, keepdim=bool(keepdims))
+
+
+def argmin(x: Tensor, *, axis: int, keepdims: int) -> Tensor:
+    """Position of the first of the smallest."""
+    return x.argmin(axis, keepdim=bool(keepdims))
+
+
+@operator("ArgMax", "ArgMin")
+def build_arg(builder: Builder, node: OnnxNode) -> Value:
+    if node.attribute("select_last_index", 0):
+        raise Unsupported(f"{node.op} of the last index")
+    function = argmax if node.op == "ArgMax" else argmin
+    axis, keepdims = node.attribute("axis", 0), node.attribute("keepdims", 1)
+    return builder.call(function, node.input(0), axis=axis, keepdims=keepdims)
+
+
+@emits(argmax, argmin)
+def emit_arg(out: Emission, call: Call) -> str:
+    op = "ArgMax" if call.node.target is argmax else "ArgMin"
+    return out.node(op, call.inputs, name=call.base, **call.kwargs)
+
+
+def softmax(x: Tensor, *, axis: int) -> Tensor:
+    return torch.softmax(x, axis)
+
+
+def log_softmax(x: Tensor, *, axis: int) -> Tensor:
+    return torch.log_softmax(x, axis)
+
+
+def softmax_from(x: Tensor, *, axis: int) -> Tensor:
+    """Before opset 13: over all axes from `axis` on, taken together."""
+    return torch.softmax(flatten(x, axis=axis), 1).reshape(x.shape)
+
+
+def log_softmax_from(x: Tensor, *, axis: int) -> Tensor:
+    return F.log_softmax(flatten(x, axis=axis), 1).reshape(x.shape)
+
+
+SOFTMAXES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "Softmax": (softmax, softmax_from),
+    "LogSoftmax": (log_softmax, log_softmax_from),
+}
+
+
+@operator(*SOFTMAXES)
+def build_softmax(builder: Builder, node: OnnxNode) -> Value:
+    """The old coercion to a matrix is the same as the new operator where `axis` is the last."""
+    new, old = SOFTMAXES[node.op]
+    if node.opset >= 13:
+        return builder.call(new, node.input(0), axis=node.attribute("axis", -1))
+    axis, rank = node.attribute("axis", 1), node.rank(0)
+    is_last = axis == -1 or (rank is not None and axis == rank - 1)
+    return builder.call(new if is_last else old, node.input(0), axis=axis)
+
+
+@emits(softmax, log_softmax, softmax_from, log_softmax_from)
+def emit_softmax(out: Emission, call: Call) -> str:
+    """The new operator along the last axis means the same in every opset; elsewhere it needs opset 13."""
+    op = "LogSoftmax" if call.node.target in (log_softmax, log_softmax_from) else "Softmax"
+    if call.node.target in (softmax, log_softmax) and call.kwargs["axis"] != -1:
+        out.require_opset(13)
+    if call.node.target in (softmax_from, log_softmax_from) and out.opset >= 13:
+        flat = out.node("Flatten", call.inputs, name=f"{call.base}/flat", axis=call.kwargs["axis"])
+        soft = out.node(op, [flat], name=f"{call.base}/soft", axis=-1)
+        shape = out.node("Shape", call.inputs, name=f"{call.base}/shape")
+        return out.node("Reshape", [soft, shape], name=call.base)
+    return out.node(op, call.inputs, name=call.base, axis=call.kwargs["axis"])
+
+
+def cumsum(x: Tensor, *, axis: int) -> Tensor:
+    return x.cumsum(axis)
+
+
+@operator("CumSum")
+def build_cumsum(builder: Builder, node: OnnxNode) -> Value:
+    if node.attribute("exclusive", 0) or node.attribute("reverse", 0):
+        raise Unsupported("CumSum, exclusive or reversed")
+    return builder.call(cumsum, node.input(0), axis=int(node.number(1) or 0))
+
+
+@emits(cumsum)
+def emit_cumsum(out: Emission, call: Call) -> str:
+    axis = out.initializer(f"{call.base}/axis", torch.tensor(call.kwargs["axis"]).numpy())
+    return out.node("CumSum", [*call.inputs, axis], name=call.base)

@@ -1,0 +1,26 @@
+"""How the tensors of a layer are written: as an initialiser under their old name, or as their formula."""
+
+from torch import nn
+
+from core.formulas import formula_of
+from core.network.emission import Emission
+from core.network.registry import Call
+
+
+def emit_weight(out: Emission, call: Call, tensor: str, transposed: bool = False) -> str:
+    """Write `module.<tensor>`; returns the value's name. Tied tensors are written once.
+
+    The name comes from `call.names` (what the source calls it) or from the layer. `transposed` swaps a matrix.
+    """
+    assert isinstance(call.module, nn.Module)
+    module = call.module
+    wanted = call.names.get(tensor) or f"{call.layer or call.base}.{tensor}"
+    formula = formula_of(module, tensor)
+    if formula is None or out.dense:
+        value = getattr(module, tensor)
+        key = value if formula is None else formula
+        return out.once(key, transposed, lambda: out.floats(wanted, value.T if transposed else value))
+    if not transposed:
+        return out.once(formula, False, lambda: out.formula(formula, wanted))
+    dense = out.once(formula, False, lambda: out.formula(formula, f"{wanted}/rows"))
+    return out.once(formula, True, lambda: out.node("Transpose", [dense], name=wanted, perm=[1, 0]))

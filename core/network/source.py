@@ -1,0 +1,129 @@
+"""The model as it was read, with an index: who makes a value, what is constant, what type and shape it has."""
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto
+from onnx.inliner import inline_local_functions
+from onnx.shape_inference import InferenceError
+
+from core.network.protos import captured
+from core.network.sizes import elements
+
+SMALL = 1024  # elements: larger constants hold no shapes
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+
+Shape = list[int | str | None]
+
+
+class Source:
+    """An index over a proto. `proto` itself is not changed; functions are inlined in the copy that is indexed."""
+
+    def __init__(self, proto: ModelProto) -> None:
+        self.proto = proto
+        self.model = inline_local_functions(proto) if proto.functions else proto
+        graph = self.model.graph
+        self.nodes: list[NodeProto] = list(graph.node)
+        self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
+        self.inputs = [value for value in graph.input if value.name not in self.initializers]
+        self.outputs = list(graph.output)
+        self.producer: dict[str, int] = {
+            name: index for index, node in enumerate(self.nodes) for name in node.output if name
+        }
+
+    @cached_property
+    def read(self) -> set[str]:
+        """Names that a node or an output of the model reads."""
+        names = {name for index in range(len(self.nodes)) for name in self.needs(index)}
+        return names | {value.name for value in self.outputs}
+
+    @property
+    def opset(self) -> int:
+        return next((entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+
+    def needs(self, index: int) -> list[str]:
+        """Names that node `index` reads, those of its subgraphs included."""
+        node = self.nodes[index]
+        return [name for name in [*node.input, *captured(node)] if name]
+
+    def live(self, names: Iterable[str]) -> set[int]:
+        """Indices of the nodes that `names` depend on."""
+        found: set[int] = set()
+        waiting = [self.producer[name] for name in names if name in self.producer]
+        while waiting:
+            index = waiting.pop()
+            if index not in found:
+                found.add(index)
+                waiting.extend(self.producer[name] for name in self.needs(index) if name in self.producer)
+        return found
+
+    @cached_property
+    def constants(self) -> set[str]:
+        """Names of the values that depend on no input of the model."""
+        constant = set(self.initializers)
+        for index, node in enumerate(self.nodes):
+            if node.op_type not in RANDOM and all(name in constant for name in self.needs(index)):
+                constant.update(node.output)
+        return constant
+
+    @cached_property
+    def _types(self) -> dict[str, onnx.TypeProto.Tensor]:
+        try:
+            inferred = onnx.shape_inference.infer_shapes(_skeleton(self), data_prop=True)
+        except (InferenceError, RuntimeError, ValueError):  # shapes are a help, not a need
+            inferred = _skeleton(self)
+        values = [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]
+        return {value.name: value.type.tensor_type for value in values if value.type.HasField("tensor_type")}
+
+    def shape(self, name: str) -> Shape | None:
+        """Sizes of a value: a number, a symbol, or None where unknown; None for an unknown rank."""
+        kind = self._types.get(name)
+        if kind is None or not kind.HasField("shape"):
+            return None
+        return [size_of(dimension) for dimension in kind.shape.dim]
+
+    @staticmethod
+    def declared(value: onnx.ValueInfoProto) -> Shape:
+        """Sizes of an input or output as the file declares them."""
+        return [size_of(dimension) for dimension in value.type.tensor_type.shape.dim]
+
+    def element_type(self, name: str) -> int:
+        """onnx.TensorProto.DataType of a value; 0 where unknown."""
+        if name in self.initializers:
+            return self.initializers[name].data_type
+        kind = self._types.get(name)
+        return kind.elem_type if kind is not None else 0
+
+
+def size_of(dimension: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    if dimension.HasField("dim_value"):
+        return dimension.dim_value
+    return dimension.dim_param or None
+
+
+def _skeleton(source: Source) -> ModelProto:
+    """The model without its heavy tensors and without the shapes that its author claims."""
+    model = source.model
+    bare = ModelProto(ir_version=max(model.ir_version, 4))
+    bare.opset_import.extend(model.opset_import)
+    bare.graph.name = "skeleton"
+    bare.graph.input.extend(source.inputs)
+    bare.graph.output.extend(
+        onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, None)
+        if value.type.HasField("tensor_type")
+        else value
+        for value in source.outputs
+    )
+    for tensor in source.initializers.values():
+        if elements(tensor) <= SMALL:
+            bare.graph.initializer.append(tensor)
+        else:
+            bare.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    for node in source.nodes:
+        value = next((a.t for a in node.attribute if node.op_type == "Constant" and a.name == "value"), None)
+        if value is not None and elements(value) > SMALL:
+            bare.graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], value.data_type, value.dims))
+        else:
+            bare.graph.node.append(node)
+    return bare
