@@ -40,8 +40,12 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self.release()
         self._thread.join()
+
+    def release(self) -> None:
+        """The job is over: no more beats."""
+        self._over.set()
 
     @property
     def reason(self) -> Reason | None:

@@ -182,6 +182,7 @@ def _settle(place: Place, claimed: Claimed, lease: Lease, verdict: Verdict, job_
                 leases.requeue(session, place.settings, token, problem, counts_attempt=counts)
 
     _persist(lease, write)
+    lease.release()
     log.info("job_settled", action=verdict.action, problem=verdict.problem.code if verdict.problem else None)
     logs.archive(place.database, place.blobs, claimed.job_id)
 
