@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor, nn
 
+from core.techniques.distinct import chosen_layers
 from modelpress.problem import StepError
-from modelpress.selection import select_layers
 from modelpress.steps import LayerStep
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def layers_to_replace(network: Network, step: LayerStep, ctx: Context) -> list[L
     Raises:
         StepError: none is left.
     """
-    chosen = select_layers(step.layers, network.layers(having="weight"), step.kinds)
+    chosen = chosen_layers(network, step)
     whole = [layer for layer in chosen if layer.groups == 1]
     for layer in chosen:
         if layer.groups > 1:

@@ -134,6 +134,7 @@ class _Fit:
         self.steps_before = 0
 
     def run(self) -> FitReport:
+        self.graph.eval()
         self._check_gradient()
         self._start()
         stopped: Literal["done", "patience", "diverged"] = "done"

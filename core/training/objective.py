@@ -92,12 +92,14 @@ def before_softmax(graph: fx.GraphModule) -> tuple[fx.GraphModule, tuple[Output 
         The graph and, for each output, how its logits are compared, or None where no softmax was left out.
     """
     copy = fx.Graph()
-    result = copy.graph_copy(graph.graph, {})
-    values = result if isinstance(result, tuple | list) else (result,)
+    outputs = copy.graph_copy(graph.graph, {})
+    values = outputs if isinstance(outputs, tuple | list) else (outputs,)
     bare = [_inner(value) for value in values if isinstance(value, fx.Node)]
     copy.output(tuple(value for value, _ in bare))
-    copy.eliminate_dead_code()
-    return fx.GraphModule(graph, copy), tuple(logits for _, logits in bare)
+    result = fx.GraphModule(graph, copy)
+    result.graph.eliminate_dead_code()
+    result.recompile()
+    return result, tuple(logits for _, logits in bare)
 
 
 def _inner(value: fx.Node) -> tuple[fx.Node, Output | None]:
