@@ -27,6 +27,7 @@ from core.network.exporter import Export, float_type, is_edge
 from core.network.matching import tensors
 from core.network.write import write_model
 from core.quantizers.activation import ActivationQuantizer
+from core.quantizers.links import link_biases
 from modelpress.problem import ModelError
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def _load_quantizers(network: Network, entries: list[dict[str, Any]], held: dict
         module.check()
         for value in entry["values"]:
             network.insert_after(str(value), module.eval())
+    link_biases(network.graph)
 
 
 def _under(held: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from core.network import registry
+from core.network.checks import describe
 from core.network.limits import MAX_FOLDED_BYTES
 from core.network.names import attribute_name, layer_names
 from core.network.onnx_node import OnnxNode
@@ -110,11 +111,11 @@ class Builder:
         attributes = set(self._attributes)
         try:
             if build is None:
-                raise Unsupported(node.op)
+                raise Unsupported("the operator has no torch form")
             results = build(self, node)
         except Unsupported as reason:
             self._undo(attributes)
-            self.notes.append(str(reason))
+            self.notes.append(f"{describe(node.proto)} runs in onnxruntime, without gradient: {reason}")
             results = self._opaque(node)
         self._bind(node, results if isinstance(results, tuple) else (results,))
 

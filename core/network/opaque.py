@@ -43,11 +43,15 @@ class OpaqueNode(nn.Module):
         self._constants = [_as_proto(name, tensor) for name, tensor in constants.items()]
         self._sessions: dict[tuple[int, ...], onnxruntime.InferenceSession] = {}
 
+    @property
+    def op_type(self) -> str:
+        return self.node.op_type
+
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_sessions": {}}  # a session can't be copied; the copy opens its own
 
     def extra_repr(self) -> str:
-        return self.node.op_type
+        return self.op_type
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         device = inputs[0].device if inputs else torch.device("cpu")

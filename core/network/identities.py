@@ -1,0 +1,73 @@
+"""Identities of channels: numbers that are united when two channels must live or die together."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+
+
+class Identities:
+    """Union-find over channel identities, filled edge by edge and resolved all at once."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._edges: list[tuple[Ids, Ids]] = []
+        self._locks: list[tuple[Ids, str]] = []
+
+    def fresh(self, count: int) -> Ids:
+        """New identities, united with nothing."""
+        ids = np.arange(self._count, self._count + count, dtype=np.int64)
+        self._count += count
+        return ids
+
+    def unite(self, first: Ids, second: Ids) -> None:
+        """Unite element by element; the two have equal lengths."""
+        if len(first) != len(second):
+            raise ValueError(f"can't unite {len(first)} identities with {len(second)}")
+        self._edges.append((first, second))
+
+    def lock(self, ids: Ids, reason: str) -> None:
+        """Keep these and all that is united with them for ever, for a reason that a user understands."""
+        self._locks.append((ids, reason))
+
+    def resolve(self) -> tuple[Ids, dict[int, str]]:
+        """Number the classes from 0 in order of first appearance.
+
+        Returns:
+            (identities,) class of each identity, and the first reason for each locked class.
+        """
+        root = np.arange(self._count, dtype=np.int64)
+        if self._edges:
+            first, second = (np.concatenate(side) for side in zip(*self._edges, strict=True))
+            _contract(root, first, second)
+        _, classes = np.unique(root, return_inverse=True)
+        locked: dict[int, str] = {}
+        for ids, reason in self._locks:
+            for unit in np.unique(classes[ids]):
+                locked.setdefault(int(unit), reason)
+        return classes.astype(np.int64), locked
+
+
+def _contract(root: Ids, first: Ids, second: Ids) -> None:
+    """Bring every identity to the least one it is connected with, by hooking and pointer jumping."""
+    while True:
+        low, high = np.minimum(root[first], root[second]), np.maximum(root[first], root[second])
+        if np.array_equal(low, high):
+            return
+        np.minimum.at(root, high, low)
+        while not np.array_equal(root, jumped := root[root]):
+            root[:] = jumped
+
+
+def kept_positions(ids: Ids, removed: NDArray[np.bool_]) -> Ids:
+    """Positions along an axis that remain when the classes marked in `removed` go; `ids` are classes."""
+    return np.flatnonzero(~removed[ids])
+
+
+def unit_mask(units: Iterable[int], count: int) -> NDArray[np.bool_]:
+    """(count,) True for the given units."""
+    mask = np.zeros(count, dtype=bool)
+    mask[list(units)] = True
+    return mask

@@ -1,0 +1,162 @@
+"""Surgery: remove units for real, or only zero them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from core.formulas.reparametrise import formula_of
+from core.network.channels import Channels, Indices, Literal, ParameterAxis
+from core.network.identities import kept_positions, unit_mask
+from core.network.network import Network
+
+Done = dict[tuple[int, int], object]
+"""(id of a tensor or formula, axis) already cut, with the object itself: an id is only its own while it lives."""
+
+
+def remove_units(network: Network, channels: Channels, units: Iterable[int]) -> None:
+    """Cut units out of every tensor and rewrite every literal that counts them, in place.
+
+    Args:
+        channels: the analysis of this very network; it is stale afterwards.
+        units: units that are not locked, and that keep every balance.
+    """
+    removed = unit_mask(units, channels.count)
+    done: Done = {}
+    for axis in channels.axes:
+        _cut(network.graph, axis, removed, done)
+    for owner in {axis.owner for axis in channels.axes if axis.owner}:
+        _settle(network.graph.get_submodule(owner))
+    for literal in channels.literals:
+        _recount(literal, removed)
+    for indices in channels.indices:
+        _renumber(indices, removed)
+    network.graph.recompile()
+
+
+def zero_units(network: Network, channels: Channels, units: Iterable[int]) -> None:
+    """Zero every occurrence of the units in the parameters, in place; shapes stay."""
+    removed = unit_mask(units, channels.count)
+    with torch.no_grad():
+        for axis in channels.axes:
+            tensor = _tensor(network.graph, axis)
+            if axis.parts is not None:
+                _zero_parts(tensor, axis.parts, removed)
+            else:
+                gone = torch.from_numpy(np.flatnonzero(removed[axis.ids])).to(tensor.device)
+                tensor.index_fill_(axis.axis, gone, 0.0)
+
+
+def _zero_parts(weight: Tensor, parts: NDArray[np.int64], removed: NDArray[np.bool_]) -> None:
+    """Zero columns of a grouped convolution's weight (out, in / groups, *kernel), group by group."""
+    for rows, ids in zip(weight.chunk(len(parts), dim=0), parts, strict=True):
+        rows.index_fill_(1, torch.from_numpy(np.flatnonzero(removed[ids])).to(weight.device), 0.0)
+
+
+def _tensor(graph: fx.GraphModule, axis: ParameterAxis) -> Tensor:
+    return getattr(graph.get_submodule(axis.owner), axis.tensor)
+
+
+def _cut(graph: fx.GraphModule, axis: ParameterAxis, removed: NDArray[np.bool_], done: Done) -> None:
+    """Select what remains along one axis; a tensor that several layers share is cut once."""
+    owner = graph.get_submodule(axis.owner)
+    formula = formula_of(owner) if isinstance(owner, nn.Module) and axis.tensor == "weight" else None
+    shared: Any = formula if formula is not None else getattr(owner, axis.tensor)
+    if (id(shared), axis.axis) in done:
+        return
+    if formula is not None:
+        if not removed[axis.ids].any():
+            return
+        formula.select(axis.axis, torch.from_numpy(kept_positions(axis.ids, removed)))
+        done[id(formula), axis.axis] = formula
+        return
+    old: Tensor = shared
+    new = _select_parts(old, axis.parts, removed) if axis.parts is not None else _select(old, axis, removed)
+    if new is None:
+        return
+    _replace_everywhere(graph, old, new)
+    for key in [key for key in done if key[0] == id(old)]:
+        done[id(new), key[1]] = new
+        del done[key]
+    done[id(new), axis.axis] = new
+
+
+def _select(tensor: Tensor, axis: ParameterAxis, removed: NDArray[np.bool_]) -> Tensor | None:
+    if not removed[axis.ids].any():
+        return None
+    kept = torch.from_numpy(kept_positions(axis.ids, removed)).to(tensor.device)
+    return _like(tensor, tensor.detach().index_select(axis.axis, kept))
+
+
+def _select_parts(weight: Tensor, parts: NDArray[np.int64], removed: NDArray[np.bool_]) -> Tensor | None:
+    """Remaining columns of a grouped convolution's weight; every group keeps equally many."""
+    if not removed[parts].any():
+        return None
+    rows = [
+        chunk.index_select(1, torch.from_numpy(kept_positions(ids, removed)).to(weight.device))
+        for chunk, ids in zip(weight.detach().chunk(len(parts), dim=0), parts, strict=True)
+    ]
+    return _like(weight, torch.cat(rows))
+
+
+def _like(old: Tensor, new: Tensor) -> Tensor:
+    new = new.contiguous()
+    return nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new
+
+
+def _replace_everywhere(graph: fx.GraphModule, old: Tensor, new: Tensor) -> None:
+    """Ties survive a cut: whoever held the old tensor holds the new one."""
+    for module in graph.modules():
+        for table in (module._parameters, module._buffers):
+            for name, tensor in table.items():
+                if tensor is old:
+                    table[name] = new  # pyright: ignore[reportArgumentType]  # a Parameter stays a Parameter
+
+
+def _settle(module: nn.Module) -> None:
+    """Bring the sizes that a layer declares in line with its tensors."""
+    weight = getattr(module, "weight", None)
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if module.running_mean is not None:
+            module.num_features = len(module.running_mean)
+    elif isinstance(module, nn.modules.conv._ConvTransposeNd) and weight is not None:
+        module.in_channels, module.out_channels = weight.shape[0], weight.shape[1] * module.groups
+    elif isinstance(module, nn.modules.conv._ConvNd) and weight is not None:
+        if module.groups > 1 and weight.shape[1] == 1 and module.in_channels == module.groups:
+            multiplier = module.out_channels // module.groups
+            module.groups = weight.shape[0] // multiplier
+        module.in_channels, module.out_channels = weight.shape[1] * module.groups, weight.shape[0]
+    elif isinstance(module, nn.Linear) and weight is not None:
+        module.out_features, module.in_features = weight.shape
+    elif isinstance(module, nn.LayerNorm) and weight is not None:
+        module.normalized_shape = tuple(weight.shape)
+    elif isinstance(module, nn.PReLU) and weight is not None:
+        module.num_parameters = weight.numel()
+
+
+def _recount(literal: Literal, removed: NDArray[np.bool_]) -> None:
+    if not removed[literal.ids].any():
+        return
+    kept = int((~removed[literal.ids]).sum())
+    old = literal.node.kwargs[literal.name]
+    if literal.position is None:
+        literal.node.update_kwarg(literal.name, kept)
+        return
+    assert isinstance(old, (list, tuple))
+    literal.node.update_kwarg(
+        literal.name, [kept if place == literal.position else value for place, value in enumerate(old)]
+    )
+
+
+def _renumber(indices: Indices, removed: NDArray[np.bool_]) -> None:
+    """New positions of the listed channels that remain."""
+    if not removed[indices.axis_ids].any():
+        return
+    rank = np.cumsum(~removed[indices.axis_ids]) - 1
+    kept = indices.positions[~removed[indices.axis_ids[indices.positions]]]
+    indices.node.update_kwarg(indices.name, [int(place) for place in rank[kept]])
