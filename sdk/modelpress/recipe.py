@@ -72,12 +72,22 @@ def parse_steps(raw: Any) -> list[Step]:
     return steps
 
 
+def _document(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    except RecursionError:
+        raise RecipeInvalid("not YAML or JSON that can be read: nested too deeply") from None
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RecipeInvalid(f"not YAML or JSON: {error}") from None
+
+
 def read_recipe(text: str) -> list[Step]:
     """Steps of a YAML or JSON document `recipe: [...]`, or of a bare list."""
-    try:
-        raw = json.loads(text) if text.lstrip().startswith(("{", "[")) else yaml.safe_load(text)
-    except (yaml.YAMLError, json.JSONDecodeError, RecursionError) as error:
-        raise RecipeInvalid(f"not YAML or JSON: {error}") from None
+    raw = _document(text)
     if isinstance(raw, dict):
         unknown = sorted(str(key) for key in raw if key != "recipe")
         if unknown or "recipe" not in raw:

@@ -7,7 +7,7 @@ client still reads newer jobs and renaming a step breaks no reading.
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, AwareDatetime, Discriminator, Field, Tag
 
 from modelpress.base import Answer, Request
 from modelpress.data import DatasetFormat, Splits
@@ -75,6 +75,8 @@ class Upload(Answer):
 
 
 class SignRequest(Request):
+    """Ask for addresses to PUT parts to."""
+
     part_numbers: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(
         min_length=1, max_length=100, description="Parts, from 1, that are about to be sent."
     )
@@ -258,7 +260,10 @@ class Estimate(Answer):
 class Event(Answer):
     """One event of a job: `data` is one of `modelpress.events`."""
 
-    seq: int = Field(description="Number within the job, from 1; resume after it with `Last-Event-ID`.")
+    seq: int = Field(
+        description="Number within the job, from 1; resume after it with `Last-Event-ID`. `progress`, which is not kept, "
+        "has the number of the event before it."
+    )
     type: str
     data: dict[str, Any]
     created_at: datetime
@@ -300,3 +305,28 @@ class Version(Answer):
     version: str
     contract: int
     versions: dict[str, str] = Field(default_factory=dict)
+
+
+# -- keys ---------------------------------------------------------------------------------------------------
+
+
+class ApiKeyRequest(Request):
+    """A key for somebody or something."""
+
+    name: Name
+    scope: Literal["read", "write", "admin"] = Field(
+        default="write", description="`read` sees, `write` also creates and cancels, `admin` also makes keys."
+    )
+    expires_at: AwareDatetime | None = Field(default=None, description="When it stops working; left out means never.")
+
+
+class ApiKey(Answer):
+    id: str
+    object: str = "api_key"
+    name: str
+    scopes: list[str]
+    key: str | None = Field(default=None, description="The key itself; only in the answer that made it.")
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None

@@ -51,27 +51,24 @@ def check_recipe(steps: list[Step], inspection: Inspection) -> None:
     """Raise RecipeInvalid, with a pointer to each wrong field, where the recipe can't fit the inspected model."""
     errors: list[FieldProblem] = []
     layers = [layer for layer in inspection.layers if layer.weight_shape]
+    parts_come = False  # steps that replace a layer by parts make names that the inspection doesn't have
     for index, step in enumerate(steps):
         if isinstance(step, LayerStep):
-            errors += _check_layers(step, layers, f"/recipe/{index}")
+            errors += _check_layers(step, layers, f"/recipe/{index}", parts_come)
         if step.technique == "distill.student":
             break  # what follows works on another network
+        parts_come = parts_come or step.family in ("lowrank", "filters")
     if errors:
         raise RecipeInvalid("; ".join(f"{e.pointer}: {e.detail}" for e in errors[:3]), errors=errors)
 
 
-def _check_layers(step: LayerStep, layers: list[LayerInfo], pointer: str) -> list[FieldProblem]:
-    names, errors = [layer.name for layer in layers], []
-    for field in ("names", "skip"):
-        for i, pattern in enumerate(getattr(step.layers, field)):
-            if pattern != "*" and not any(matches(name, pattern) or pattern.startswith(name + "/") for name in names):
-                close = get_close_matches(pattern, names, n=3)
-                hint = (
-                    f"; did you mean {', '.join(close)}?" if close else f"; the model has {', '.join(names[:5])}, ..."
-                )
-                errors.append(
-                    _error(f"{pointer}/layers/{field}/{i}", "unknown_layer", f"no layer matches {pattern!r}{hint}")
-                )
+def _check_layers(step: LayerStep, layers: list[LayerInfo], pointer: str, parts_come: bool) -> list[FieldProblem]:
+    errors = [
+        _unknown_name(pattern, layers, f"{pointer}/layers/{field}/{i}")
+        for field in ("names", "skip")
+        for i, pattern in enumerate(getattr(step.layers, field))
+        if not _is_known(pattern, layers, parts_come)
+    ]
     for i, place in enumerate(step.layers.positions):
         if not -len(layers) <= place < len(layers):
             detail = f"there is no layer {place}: the model has {len(layers)}"
@@ -79,15 +76,30 @@ def _check_layers(step: LayerStep, layers: list[LayerInfo], pointer: str) -> lis
     if errors:
         return errors
     chosen = select_layers(step.layers, layers, step.kinds)
-    if not chosen:
+    if not chosen and not (parts_come and any("/" in pattern for pattern in step.layers.names)):
         detail = f"no layer is left to work on: {step.technique} works on {', '.join(step.kinds)}"
         return [_error(f"{pointer}/layers", "no_layer", detail)]
     return [error for layer in chosen if (error := _check_amount(step, layer, pointer))]
 
 
+def _is_known(pattern: str, layers: list[LayerInfo], parts_come: bool) -> bool:
+    return pattern == "*" or any(
+        matches(layer.name, pattern) or (parts_come and pattern.startswith(f"{layer.name}/")) for layer in layers
+    )
+
+
+def _unknown_name(pattern: str, layers: list[LayerInfo], pointer: str) -> FieldProblem:
+    names = [layer.name for layer in layers]
+    close = get_close_matches(pattern, names, n=3)
+    hint = f"did you mean {', '.join(close)}?" if close else f"the model has {', '.join(names[:5])}, ..."
+    return _error(pointer, "unknown_layer", f"no layer matches {pattern!r}; {hint}")
+
+
 def _check_amount(step: LayerStep, layer: LayerInfo, pointer: str) -> FieldProblem | None:
-    """A layer that was named, not swept up by a wildcard, must survive the cut."""
-    if not isinstance(step, FilterPruning) or step.ratio is None or step.scope != "layer" or not layer.out_channels:
+    """A layer that can be cut must survive the cut."""
+    if not isinstance(step, FilterPruning) or step.ratio is None or step.scope != "layer":
+        return None
+    if not layer.out_channels or layer.prunable == 0:
         return None
     if layer.out_channels * (1.0 - step.ratio) < 1.0:
         most = 1.0 - 1.0 / layer.out_channels
