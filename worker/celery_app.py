@@ -60,17 +60,14 @@ def serve(post: Post) -> None:
     hide_memory()
     name = f"{post.queue}.{secrets.token_hex(4)}"
     app = make_app(post, f"{name}@{socket.gethostname()}")
-    app.worker_main(
-        [
-            "worker",
-            "--pool=prefork",
-            "--concurrency=1",
-            f"--queues={post.queue}",
-            f"--hostname={name}@%h",
-            "--loglevel=INFO",
-        ]
-        + ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    )
+    options = [
+        f"--queues={post.queue}",
+        f"--hostname={name}@%h",
+        "--pool=prefork",
+        "--concurrency=1",
+        "--loglevel=INFO",
+    ]
+    app.worker_main(["worker", *options, "--without-gossip", "--without-mingle", "--without-heartbeat"])
 
 
 def make_app(post: Post, worker_id: str) -> Celery:

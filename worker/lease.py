@@ -85,7 +85,7 @@ class Lease:
                 log.warning("lease_lost", lease=self._token[:8])
                 return self.stop("lease_lost")
             except UNREACHABLE as error:
-                log.warning("database_unreachable", error=str(error.orig) if error.args else "")
+                log.warning("database_unreachable", error=type(error).__name__)
                 if time.monotonic() - reached > GIVE_UP_S:
                     return self.stop("unreachable")
                 continue

@@ -66,8 +66,9 @@ class World:
             moment = now(session)
             job = Job(
                 id=new_id("job"), project_id=PROJECT, kind="compress", lane=DEVICE, name=None, state="queued",
-                priority=0, contract=1, spec={"kind": "compress", "budget": {"no_progress_seconds": 20.0, **(budget or {})}},
-                data={}, tags={}, device=["cpu"], device_class="cpu", max_attempts=3, run_after=moment,
+                priority=0, contract=1, data={},
+                spec={"kind": "compress", "budget": {"no_progress_seconds": 20.0, **(budget or {})}},
+                tags={}, device=["cpu"], device_class="cpu", max_attempts=3, run_after=moment,
                 run_seconds_left=(budget or {}).get("run_seconds", 60.0), progress={}, created_at=moment,
                 queued_at=moment,
             )  # fmt: skip
@@ -77,7 +78,7 @@ class World:
             return job.id
 
     def place(self, script: str, *, closed: bool = True, worker_id: str = "worker-1") -> Place:
-        """A worker whose computation is `script`; closed in, that has `job_dir`, `say(**event)`, `end(code, **result)`."""
+        """A worker that computes `script`; closed in, that has `job_dir`, `say(**event)` and `end(code, **result)`."""
         path = self.folder / f"{new_id('tmp')}.py"
         path.write_text((CLOSED + SPEAKING if closed else "") + textwrap.dedent(script))
         return Place(
