@@ -291,9 +291,8 @@ def cancel(scope: Scope, job_id: str) -> Job:
     job = scope.get(Job, job_id, lock=True)
     if job.state in TERMINAL or job.state == "cancelling":
         return job
-    wanted = {"cancel_requested_at": now(scope.session)}
     to = "cancelling" if job.state == "running" else "cancelled"
-    moved = states.move(scope.session, to, Job.id == job.id, **wanted)
+    moved = states.move(scope.session, to, Job.id == job.id, cancel_requested_at=now(scope.session))
     assert moved is not None  # the row is locked
     if to == "cancelled":
         dependents.after(scope.session, moved)

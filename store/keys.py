@@ -2,11 +2,13 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zlib import crc32
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from modelpress.problem import Unauthorised
@@ -18,6 +20,9 @@ from store.tables import ApiKey, Project
 SCOPES = ("read", "write", "admin")
 """`read` sees, `write` creates and cancels, `admin` makes keys; each includes those before it."""
 
+_SHAPE = re.compile(
+    r"(?P<body>mp_[a-z0-9]{1,8}_(?P<id>[0-9a-z]{26})_(?P<secret>[0-9a-f]{40}))_(?P<checksum>[0-9a-f]{8})"
+)
 _USED_EVERY = timedelta(minutes=1)
 
 
@@ -28,6 +33,8 @@ class Caller:
     project: Project
     key_id: str
     scopes: frozenset[str]
+    is_use_unnoted: bool = False
+    """Whether it is time to `note_use`."""
 
 
 def issue(
@@ -57,29 +64,24 @@ def issue(
 
 def check(session: Session, settings: Settings, text: str) -> Caller:
     """Whose key this is; raises Unauthorised."""
-    parts = text.split("_")
-    if (
-        len(parts) != 5
-        or parts[0] != "mp"
-        or not hmac.compare_digest(_checksum("_".join(parts[:4])), parts[4].encode().decode("latin-1"))
-    ):
+    shaped = _SHAPE.fullmatch(text)
+    if shaped is None or _checksum(shaped["body"]) != shaped["checksum"]:
         raise Unauthorised("this is not an API key of ours, or it was copied in part")
-    key = session.get(ApiKey, f"key_{parts[2]}")
+    key = session.get(ApiKey, f"key_{shaped['id']}")
     moment = now(session)
-    if key is None or not hmac.compare_digest(key.hash, _hash(settings, parts[3])):
+    if key is None or not hmac.compare_digest(key.hash, _hash(settings, shaped["secret"])):
         raise Unauthorised("this API key is not known")
     if key.revoked_at is not None:
         raise Unauthorised("this API key was revoked")
     if key.expires_at is not None and key.expires_at <= moment:
         raise Unauthorised("this API key has expired", hint="Make a new one with `modelpress-server keys create`.")
-    return Caller(session.get_one(Project, key.project_id), key.id, frozenset(key.scopes))
+    unnoted = key.last_used_at is None or key.last_used_at < moment - _USED_EVERY
+    return Caller(session.get_one(Project, key.project_id), key.id, frozenset(key.scopes), unnoted)
 
 
 def note_use(session: Session, key_id: str) -> None:
-    """Remember that the key was used, to the minute."""
-    key, moment = session.get_one(ApiKey, key_id), now(session)
-    if key.last_used_at is None or key.last_used_at < moment - _USED_EVERY:
-        key.last_used_at = moment
+    """Remember when the key was used last."""
+    session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now(session)))
 
 
 def _hash(settings: Settings, secret: str) -> str:

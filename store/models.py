@@ -1,6 +1,5 @@
 """Models: made of uploads, looked at in a closed-in process, then ready or rejected."""
 
-
 from modelpress.problem import Conflict, FieldProblem, RequestInvalid
 from modelpress.resources import FileRef, ModelRequest
 from store import contents, jobs

@@ -38,6 +38,19 @@ class TooLarge(ProblemError):
 class RateLimited(ProblemError):
     code, title, status, category, retryable = "rate_limited", "Too many requests with this key", 429, "resource", True
 
+    def __init__(self, detail: str, *, retry_after: float) -> None:
+        super().__init__(detail, hint="Wait as long as `Retry-After` says.")
+        self.retry_after = retry_after
+
 
 class IdempotencyKeyReused(ProblemError):
     code, title, status, category = "idempotency_key_reused", "This key came with another request before", 422, "user"
+
+
+class IdempotencyInFlight(Conflict):
+    code, title, retryable = "idempotency_in_flight", "The first request with this key is still running", True
+    retry_after = 1.0
+
+
+class RangeUnsatisfiable(ProblemError):
+    code, title, status, category = "range_unsatisfiable", "The range lies outside the file", 416, "user"

@@ -30,7 +30,7 @@ class Scope:
     session: Session
     project: Project
 
-    def select(self, table: type[T], *where: ColumnElement[bool]) -> Select[tuple[T]]:
+    def select(self, table: type[T], *where: ColumnElement[bool]) -> Select[T]:
         """The project's rows; deleted ones are left out."""
         alive = [table.deleted_at.is_(None)] if table in (Model, Dataset) else []  # type: ignore[union-attr]
         return select(table).where(table.project_id == self.project.id, *alive, *where)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ class SignedUrl:
 
     url: str
     headers: dict[str, str]
+    expires_at: datetime
 
 
 class Blobs(Protocol):
