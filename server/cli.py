@@ -99,11 +99,16 @@ def keeper() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to this version's tables; as the role that owns them."""
+    """Bring the database to this version's tables, as the role that owns them, and make the bucket if need be."""
     from store.migrate import migrate as bring_up
 
     configure()
-    bring_up(load_settings().owner_database_url)
+    settings = load_settings()
+    bring_up(settings.owner_database_url)
+    if settings.s3_bucket:
+        from store.blobs.s3 import ensure_bucket
+
+        ensure_bucket(settings)
 
 
 @app.command()

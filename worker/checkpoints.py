@@ -16,32 +16,51 @@ MOST_FILES = 100_000
 
 
 def pack(folder: Path, target: Path) -> bool:
-    """Write all files below `folder` into the plain tar `target`; False if there are none."""
-    for _ in range(TRIES - 1):
+    """Write all files below `folder` into the plain tar `target`; False if there are none.
+
+    Raises:
+        OSError: it changed each time as we read it.
+    """
+    for _ in range(TRIES):
+        before = listing(folder)
+        with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
+            complete = all(_add(archive, folder / name, name) for name in before)
+        if complete and listing(folder) == before:
+            return bool(before)
+    raise OSError(f"the checkpoint changed {TRIES} times as it was read")
+
+
+def listing(folder: Path) -> dict[str, int]:
+    """Plain files below `folder`, by relative name, with the inode that tells a new one from an old one.
+
+    What is being written has a name that starts with a dot, and is left out.
+    """
+    found: dict[str, int] = {}
+    for place, folders, names, handle in os.fwalk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            file = open_plain_file(name, handle)
+            if file is not None:
+                found[str(PurePosixPath(place).relative_to(folder) / name)] = os.fstat(file).st_ino
+                os.close(file)
+        if len(found) > MOST_FILES:
+            raise OSError(f"more than {MOST_FILES} files in the checkpoint")
+    return found
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> bool:
+    """Whether the file was still there, and whole."""
+    file = open_plain_file(path)
+    if file is None:
+        return False
+    with os.fdopen(file, "rb") as content:
+        member = tarfile.TarInfo(name)
+        member.size = os.fstat(content.fileno()).st_size
         try:
-            return _pack(folder, target)
-        except OSError:  # a checkpoint was replaced by the next one as we read
-            continue
-    return _pack(folder, target)
-
-
-def _pack(folder: Path, target: Path) -> bool:
-    count = 0
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
-        for place, folders, names, handle in os.fwalk(folder):
-            folders.sort()
-            for name in sorted(names):
-                file = open_plain_file(name, handle)
-                if file is None:
-                    continue
-                count += 1
-                if count > MOST_FILES:
-                    raise OSError(f"more than {MOST_FILES} files in the checkpoint")
-                with os.fdopen(file, "rb") as content:
-                    member = tarfile.TarInfo(str(PurePosixPath(place).relative_to(folder) / name))
-                    member.size = os.fstat(content.fileno()).st_size
-                    archive.addfile(member, content)
-    return count > 0
+            archive.addfile(member, content)
+        except OSError:
+            return False
+    return True
 
 
 def unpack(packed: Path, folder: Path) -> None:

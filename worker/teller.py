@@ -1,6 +1,7 @@
 """Telling the database what a job says and where it could go on, in a thread of its own: slow stores stop nothing."""
 
 import threading
+import time
 from pathlib import Path
 
 import structlog
@@ -15,6 +16,8 @@ from worker.place import Place
 
 MOST_WAITING_BYTES = 4 << 20
 MOST_WAITING_EVENTS = 2000
+CHECKPOINT_EVERY_S = 600.0
+"""A long fit keeps what it has reached now and then; so do we."""
 LEFT_OUT = b"\n[output left out: more came than could be stored]\n"
 
 log = structlog.get_logger(__name__)
@@ -29,6 +32,8 @@ class Teller:
         self._events: list[CoreEvent] = []
         self._log = bytearray()
         self._has_checkpoint = False
+        self._saved: dict[str, int] = {}
+        self._saved_at = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"teller-{claimed.token[:8]}", daemon=True)
 
@@ -53,8 +58,8 @@ class Teller:
         while not self._over.wait(self._place.settings.poll_seconds):
             try:
                 self.tell()
-                if self._has_checkpoint:
-                    self._has_checkpoint = False
+                if self._has_checkpoint or time.monotonic() > self._saved_at + CHECKPOINT_EVERY_S:
+                    self._has_checkpoint, self._saved_at = False, time.monotonic()
                     self.save_checkpoint()
             except LeaseLost:
                 return self._lease.stop("lease_lost")
@@ -78,13 +83,20 @@ class Teller:
             del self._log[: len(output)]
 
     def save_checkpoint(self) -> None:
-        """Keep what the job has reached as a blob that its next attempt starts from. Raises LeaseLost."""
-        packed = self._job_dir.with_suffix(".checkpoint")
+        """Keep what the job has reached, if that is more than before, as a blob that its next attempt starts from.
+
+        Raises LeaseLost.
+        """
+        folder, packed = self._job_dir / "checkpoints", self._job_dir.with_suffix(".checkpoint")
+        reached = checkpoints.listing(folder)
+        if reached == self._saved:
+            return
         try:
-            if not checkpoints.pack(self._job_dir / "checkpoints", packed):
+            if not checkpoints.pack(folder, packed):
                 return
             content = contents.keep(self._place.database, self._place.blobs, self._claimed.project_id, packed)
             with self._place.database.write() as session:
                 leases.save_checkpoint(session, self._claimed.token, content)
+            self._saved = reached
         finally:
             packed.unlink(missing_ok=True)
