@@ -1,6 +1,7 @@
 """Ways to store a weight in fewer numbers, each able to fit, compute, count, write and cut itself."""
 
 from core.formulas.affine import AffineInt8
+from core.formulas.bias import BiasInt32
 from core.formulas.codebook import Codebook
 from core.formulas.emitter import Emitter
 from core.formulas.formula import Formula, Stored, from_config, restore, to_config
@@ -9,6 +10,7 @@ from core.formulas.reparametrise import attach, detach, formula_of
 
 __all__ = [
     "AffineInt8",
+    "BiasInt32",
     "Codebook",
     "Emitter",
     "Formula",

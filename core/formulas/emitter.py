@@ -39,7 +39,7 @@ class Emitter:
     def initializer(self, name: str, array: np.ndarray) -> str:
         """Store an array of any type that numpy knows; returns the value's name."""
         name = self.fresh(name)
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.initializers.append(numpy_helper.from_array(array, name))
         return name
 
     def packed_uint4(self, name: str, array: np.ndarray) -> str:

@@ -16,7 +16,7 @@ from modelpress.problem import ModelError
 
 
 class ActivationQuantizer(nn.Module):
-    """Observes while it has an observer; afterwards rounds to eight-bit integers and back.
+    """Rounds to eight-bit integers and back where it is on; observes what comes while it has an observer.
 
     Unsigned with a zero point (Jacob et al. 2018, arXiv:1712.05877): a range that starts at zero, as after a ReLU,
     uses all 256 steps, and the runtime then leaves the ReLU to the rounding. Gradients pass straight through inside
@@ -33,6 +33,7 @@ class ActivationQuantizer(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
         self.register_buffer("zero_point", torch.zeros((), dtype=torch.int32))
         self.observer: Observer | None = None
+        self.is_on = True
 
     @property
     def least(self) -> int:
@@ -45,6 +46,7 @@ class ActivationQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.observer is not None:
             self.observer.observe(x)
+        if not self.is_on:
             return x
         steps = (x / self.scale).clamp(self.least - self.zero_point, self.greatest - self.zero_point)
         return round_through(steps) * self.scale
@@ -61,6 +63,7 @@ class ActivationQuantizer(nn.Module):
 
     def settle(self) -> bool:
         """Take the range that the observer chose, and round from now on. False where it saw nothing."""
+        self.is_on = True
         span = self.observer.range() if self.observer is not None else None
         self.observer = None
         if span is not None:
@@ -83,7 +86,8 @@ class ActivationQuantizer(nn.Module):
     def check(self) -> None:
         """Raise ModelError where loaded numbers are none that `set_range` could have set."""
         if not (torch.isfinite(self.scale) and self.scale > 0 and self.least <= self.zero_point <= self.greatest):
-            raise ModelError(f"a quantiser has scale {float(self.scale.detach())} and zero point {int(self.zero_point)}")
+            scale, zero_point = self.scale.item(), self.zero_point.item()
+            raise ModelError(f"a quantiser has scale {scale} and zero point {zero_point}")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ActivationQuantizer:

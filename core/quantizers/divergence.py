@@ -3,14 +3,15 @@
 Migacz 2017, "8-bit Inference with TensorRT", GTC, and onnxruntime's entropy calibration: the clipped distribution is
 compared with what is left of it after quantising, and the range with the least Kullback-Leibler divergence wins.
 Departures: 256 levels, as activations here are unsigned with a zero point, and one-sided data are clipped at their
-far end only.
+far end only. As in TensorRT, the zeros that a ReLU makes don't count: zero is exact in any range, and a spike that
+falls into one level with its neighbours would outweigh all else.
 """
 
 import torch
 from torch import Tensor
 
 LEVELS = 256
-STEP = 16  # bins between two candidates
+STEP = 32  # bins between two candidates
 LEAST = 0.01
 """A bin's share of an average one that keeps the divergence finite where quantising left nothing."""
 
@@ -23,7 +24,7 @@ def least_divergence(counts: Tensor, edges: Tensor, low: float, high: float) -> 
         edges: (bins + 1,) ascending.
         low, high: the least and the greatest value seen.
     """
-    counts = counts.double()
+    counts = without_spike(counts.double(), edges)
     best, chosen = float("inf"), (low, high)
     widest = max(abs(low), abs(high))
     reach = float(edges[1] - edges[0])
@@ -34,6 +35,17 @@ def least_divergence(counts: Tensor, edges: Tensor, low: float, high: float) -> 
         if found < best:
             best, chosen = found, candidate
     return chosen
+
+
+def without_spike(counts: Tensor, edges: Tensor) -> Tensor:
+    """The counts with as many in zero's bin as in the fuller one beside it, at most."""
+    place = int(torch.searchsorted(edges, torch.zeros((), dtype=edges.dtype), right=True)) - 1
+    if not 0 <= place < len(counts):
+        return counts
+    beside = torch.cat([counts[max(place - 1, 0) : place], counts[place + 1 : place + 2]])
+    counts = counts.clone()
+    counts[place] = counts[place].minimum(beside.max())
+    return counts
 
 
 def _divergence(counts: Tensor, edges: Tensor, low: float, high: float) -> float:

@@ -75,7 +75,7 @@ class Histogram:
         self.extremes.observe(torch.tensor([low, high], dtype=torch.float64))
         self._start(low, high) if not self.width else self._grow(low, high)
         for part in x.detach().flatten().split(CHUNK):
-            places = ((part.double() - self.low) / self.width).long().clamp_(0, len(self.counts) - 1)
+            places = part.double().sub_(self.low).div_(self.width).int().clamp_(0, len(self.counts) - 1)
             self.counts += torch.bincount(places, minlength=len(self.counts)).cpu()
 
     def _start(self, low: float, high: float) -> None:

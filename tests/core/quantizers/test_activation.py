@@ -64,7 +64,7 @@ def test_an_activation_after_relu_has_its_zero_point_at_the_least_integer():
 
 def test_it_observes_and_changes_nothing_until_it_settles():
     made = ActivationQuantizer()
-    made.observer = MinMax()
+    made.observer, made.is_on = MinMax(), False
     x = torch.tensor([0.0, 0.3, 2.55])
     assert torch.equal(made(x), x)
     assert made.settle()

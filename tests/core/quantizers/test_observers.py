@@ -107,6 +107,14 @@ def test_entropy_cuts_a_lone_far_value_off():
     assert 2.0 < high < 10.0
 
 
+def test_the_zeros_of_a_relu_do_not_narrow_the_entropy_range():
+    positive, spike = Entropy(), Entropy()
+    values = normal(100_000)
+    positive.observe(values.abs())
+    spike.observe(torch.cat([values.abs(), torch.zeros(300_000)]))
+    assert spike.range().high == pytest.approx(positive.range().high, rel=0.1)
+
+
 def test_entropy_cuts_both_ends_of_two_sided_values():
     observer = Entropy()
     observer.observe(torch.cat([normal(100_000), torch.tensor([-100.0, 100.0])]))
