@@ -1,0 +1,1 @@
+"""The two gates: is it sound, and is it worth it."""

@@ -1,0 +1,1 @@
+"""The report of a compression job, for machines and for people."""

@@ -1,0 +1,68 @@
+"""The report as one self-contained page. Names in it come from hostile files, so everything is escaped."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from core.measure.layers import OTHER
+from core.report import numbers
+from core.report.report import LayerRow, Report, comparisons, layer_rows
+from modelpress.recipe import write_recipe
+
+MOST_LAYERS = 200  # rows; a page with thousands helps nobody
+COSTS = (("milliseconds", "Time", "ms"), ("macs", "MACs", ""), ("parameters", "Parameters", ""))
+
+
+def render(report: Report) -> str:
+    pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    pages.filters.update(measured=numbers.measured, interval=numbers.interval, title_of=numbers.title)
+    pages.globals.update(change=numbers.change, number=numbers.number)
+    rows = layer_rows(report)
+    return pages.get_template("page.html").render(
+        report=report,
+        result=report.result,
+        headline=headline(report),
+        comparisons=comparisons(report),
+        charts=[chart(rows, field, label, unit) for field, label, unit in COSTS],
+        hidden_layers=max(0, len(rows) - MOST_LAYERS),
+        recipe=write_recipe(list(report.job.recipe)),
+    )
+
+
+def headline(report: Report) -> list[tuple[str, str, str]]:
+    """The few figures at the top: label, value, and what it was or its interval."""
+    before = {m.metric: m for m in reversed(report.original.measurements) if m.subject == report.original.name}
+    after = {m.metric: m for m in reversed(report.best.measurements) if m.subject == report.best.name}
+    wanted = [report.main_metric, *(m for m in after if m.startswith("speedup")), "bytes", "macs", "parameters"]
+    told = []
+    for metric in dict.fromkeys(wanted):
+        if metric in after:
+            was = f"was {numbers.measured(before[metric])}" if metric in before else numbers.interval(after[metric])
+            told.append((numbers.title(metric), numbers.measured(after[metric]), was))
+    return told
+
+
+def chart(rows: list[LayerRow], field: str, label: str, unit: str) -> dict:
+    """Bars of one cost, layer by layer: widths in percent of the widest."""
+    told = [row for row in rows[:MOST_LAYERS] if field == "milliseconds" or row.name != OTHER]
+    values = [(row, getattr(row.before, field) if row.before else None, row.total(field)) for row in told]
+    widest = max((value for _, *pair in values for value in pair if value), default=0) or 1
+    return {
+        "label": label,
+        "bars": [
+            {
+                "name": row.name,
+                "op_type": row.op_type,
+                "before": bar(before, widest, unit),
+                "after": bar(after, widest, unit),
+                "ran_as": ", ".join(dict.fromkeys(op for part in row.after for op in part.ran_as)),
+                "parts": [part.name for part in row.after if part.name != row.name],
+            }
+            for row, before, after in values
+        ],
+    }
+
+
+def bar(value: float | None, widest: float, unit: str) -> dict:
+    width = 0.0 if not value else max(0.4, 100 * value / widest)
+    return {"width": f"{width:.2f}", "text": numbers.number(value, unit=unit)}
