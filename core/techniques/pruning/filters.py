@@ -2,7 +2,8 @@
 
 Li et al. 2017, "Pruning Filters for Efficient ConvNets", arXiv:1608.08710, with the couplings of residual sums,
 concatenations and groups solved as in Fang et al. 2023, "DepGraph", arXiv:2301.12900. Departures: counts are
-rounded to what processors like (8), and groups of one network compete on scores divided by their mean.
+rounded to what processors like (8); and where the goal is a number of multiply-accumulates, channels go in the
+order of what is lost with them for each operation that is saved.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from core.network.network import Network
 from core.network.shapes import value_shapes
 from core.network.surgery import remove_units
 from core.techniques.pruning import scores
-from core.techniques.pruning.budget import LayerCost, Pruner, normalised
+from core.techniques.pruning.budget import LayerCost, Pruner
 from core.techniques.registry import technique
 from modelpress import steps
 from modelpress.problem import StepError
@@ -37,7 +38,7 @@ def prune_filters(network: Network, step: steps.FilterPruning, ctx: Context) -> 
     ctx.progress(0.0, "finding what depends on what")
     channels = analyse(network)
     groups = chosen_groups(network, channels, step)
-    worth = normalised(score(network, channels, groups, step.criterion, ctx), groups)
+    worth = score(network, channels, groups, step.criterion, ctx)
     pruner = Pruner(channels, groups, worth, step.round_to, step.scope == "global")
     if step.macs is not None:
         removed = pruner.by_cost(layer_costs(network, channels), step.macs)
@@ -80,12 +81,12 @@ def chosen_groups(network: Network, channels: Channels, step: steps.FilterPrunin
 def score(network: Network, channels: Channels, groups: list[Group], criterion: str, ctx: Context) -> scores.Scores:
     """(units,) worth of each unit by the step's criterion."""
     if criterion == "l1":
-        return scores.filter_norms(network, channels)
+        return scores.filter_shares(network, channels)
     if criterion == "l2":
-        return scores.group_norms(network, channels)
+        return scores.group_shares(network, channels)
     if criterion == "taylor":
         return scores.taylor(network, channels, _losses(network, ctx))
-    found = scores.scale_norms(network, channels)
+    found = scores.scale_shares(network, channels)
     bare = [name for group in groups if np.isnan(found[group.units]).any() for name in group.layers]
     if bare:
         raise StepError(

@@ -1,10 +1,14 @@
-"""How much a channel is worth: one score per unit, higher is worth more.
+"""What is lost with a channel: one score per unit, comparable between layers.
 
-- l1: sum of the absolute weights of its filters (Li et al. 2017, arXiv:1608.08710, section 3.1).
-- l2: norm of everything that would go with it, filters and the columns that read them (group norm of Fang et al.
-  2023, arXiv:2301.12900, section 3.3).
-- bn_scale: absolute scale of its batch norms (Liu et al. 2017, arXiv:1708.06519).
-- taylor: |sum of weight x gradient| over its filters, squared and averaged over batches (Molchanov et al. 2019,
+A unit occurs in several weights. Of each weight its share is taken, and the shares are added, so that a channel of
+a residual sum, which many layers make and read, counts for all of them.
+
+- l1: share of the absolute weights of its filters (Li et al. 2017, arXiv:1608.08710, section 3.1, who rank within
+  a layer, which the share leaves as it is).
+- l2: share of the squared weights of its filters and of the columns that read them (the group norm of Fang et al.
+  2023, arXiv:2301.12900, section 3.3, relative to each weight).
+- bn_scale: share of the absolute scales of its batch norms (Liu et al. 2017, arXiv:1708.06519).
+- taylor: the squared sum of weight x gradient over its filters, averaged over batches (Molchanov et al. 2019,
   arXiv:1906.10771, equation 8).
 """
 
@@ -21,69 +25,69 @@ from core.network.network import Network
 Scores = NDArray[np.float64]
 
 
-def filter_norms(network: Network, channels: Channels) -> Scores:
-    """(units,) L1 norm of the filters of each unit, bias left out."""
-    return _gather(network, channels, lambda axis: axis.produces and axis.tensor == "weight", torch.abs)
+def filter_shares(network: Network, channels: Channels) -> Scores:
+    """(units,) l1: what part of the absolute weights its filters are, added over the layers."""
+    axes = [a for a in channels.axes if a.produces and a.tensor == "weight"]
+    return _shares(network, channels, axes, torch.abs)
 
 
-def group_norms(network: Network, channels: Channels) -> Scores:
-    """(units,) L2 norm of all weights that go with each unit, batch norms left out."""
-    return np.sqrt(_gather(network, channels, lambda axis: axis.tensor == "weight", torch.square, norms=False))
+def group_shares(network: Network, channels: Channels) -> Scores:
+    """(units,) l2: what part of the squared weights goes with the unit, added over the layers."""
+    axes = [a for a in channels.axes if a.tensor == "weight" and not _is_norm(network, a)]
+    return _shares(network, channels, axes, torch.square)
 
 
-def scale_norms(network: Network, channels: Channels) -> Scores:
-    """(units,) sum of the absolute batch-norm scales of each unit; NaN where it has none."""
-    normed = {name for name, m in network.graph.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
-    chosen = [a for a in channels.axes if a.owner in normed and a.tensor == "weight"]
-    scores = np.full(channels.count, np.nan)
-    for axis in chosen:
-        scores[axis.ids] = 0.0
-    for axis in chosen:
-        np.add.at(scores, axis.ids, _values(network, axis, torch.abs))
-    return scores
+def scale_shares(network: Network, channels: Channels) -> Scores:
+    """(units,) what part of the batch-norm scales is its own, added over the norms; NaN where it has none."""
+    axes = [a for a in channels.axes if a.tensor == "weight" and _is_norm(network, a)]
+    scores = _shares(network, channels, axes, torch.abs)
+    normed = np.zeros(channels.count, dtype=bool)
+    for axis in axes:
+        normed[axis.ids] = True
+    return np.where(normed, scores, np.nan)
 
 
 def taylor(network: Network, channels: Channels, losses: Iterable[Tensor]) -> Scores:
-    """(units,) squared first-order loss change if the unit went, averaged over `losses` (one a batch)."""
+    """(units,) squared first-order change of the loss if the unit went, averaged over `losses` (one a batch)."""
+    axes = [a for a in channels.axes if a.produces]
     total, batches = np.zeros(channels.count), 0
     for loss in losses:
         network.graph.zero_grad(set_to_none=True)
         loss.backward()
         change = np.zeros(channels.count)
-        for axis in channels.axes:
-            if axis.produces:
-                tensor = getattr(network.graph.get_submodule(axis.owner), axis.tensor)
-                if tensor.grad is not None:
-                    np.add.at(change, axis.ids, _along(tensor.detach() * tensor.grad, axis.axis))
+        for axis in axes:
+            tensor = _tensor(network, axis)
+            if tensor.grad is not None:
+                np.add.at(change, axis.ids, _along(tensor.detach() * tensor.grad, axis.axis))
         total += change**2
         batches += 1
     network.graph.zero_grad(set_to_none=True)
     return total / max(batches, 1)
 
 
-def _gather(
-    network: Network,
-    channels: Channels,
-    wanted: Callable[[ParameterAxis], bool],
-    measure: Callable[[Tensor], Tensor],
-    norms: bool = True,
+def _shares(
+    network: Network, channels: Channels, axes: list[ParameterAxis], measure: Callable[[Tensor], Tensor]
 ) -> Scores:
     scores = np.zeros(channels.count)
-    for axis in channels.axes:
-        module = network.graph.get_submodule(axis.owner)
-        if not wanted(axis) or (not norms and isinstance(module, nn.modules.batchnorm._BatchNorm)):
+    for axis in axes:
+        sizes = measure(_tensor(network, axis).detach())
+        whole = float(sizes.double().sum())
+        if whole == 0:
             continue
-        if axis.parts is not None:
-            weight = measure(getattr(module, axis.tensor).detach())
-            for rows, ids in zip(weight.chunk(len(axis.parts)), axis.parts, strict=True):
-                np.add.at(scores, ids, _along(rows, axis.axis))
-        else:
-            np.add.at(scores, axis.ids, _values(network, axis, measure))
+        if axis.parts is None:
+            np.add.at(scores, axis.ids, _along(sizes, axis.axis) / whole)
+            continue
+        for rows, ids in zip(sizes.chunk(len(axis.parts)), axis.parts, strict=True):
+            np.add.at(scores, ids, _along(rows, axis.axis) / whole)
     return scores
 
 
-def _values(network: Network, axis: ParameterAxis, measure: Callable[[Tensor], Tensor]) -> Scores:
-    return _along(measure(getattr(network.graph.get_submodule(axis.owner), axis.tensor).detach()), axis.axis)
+def _tensor(network: Network, axis: ParameterAxis) -> Tensor:
+    return getattr(network.graph.get_submodule(axis.owner), axis.tensor)
+
+
+def _is_norm(network: Network, axis: ParameterAxis) -> bool:
+    return isinstance(network.graph.get_submodule(axis.owner), nn.modules.batchnorm._BatchNorm)
 
 
 def _along(tensor: Tensor, axis: int) -> Scores:
