@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -92,3 +93,17 @@ class ActivationQuantizer(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ActivationQuantizer:
         return cls(signed=bool(config["signed"]))
+
+
+@contextmanager
+def switched_off(graph: nn.Module) -> Iterator[None]:
+    """While it lasts no quantiser rounds or observes, so that results can be compared to the last bits."""
+    quantizers = [module for module in graph.modules() if isinstance(module, ActivationQuantizer)]
+    before = [(quantizer.is_on, quantizer.observer) for quantizer in quantizers]
+    for quantizer in quantizers:
+        quantizer.is_on, quantizer.observer = False, None
+    try:
+        yield
+    finally:
+        for quantizer, (is_on, observer) in zip(quantizers, before, strict=True):
+            quantizer.is_on, quantizer.observer = is_on, observer
