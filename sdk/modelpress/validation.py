@@ -1,5 +1,6 @@
 """Requests from plain data; what pydantic finds wrong becomes pointers and plain words."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -26,8 +27,13 @@ def parse_request(model: type[M], raw: Any) -> M:
 
 def field_problems(error: ValidationError, prefix: str = "") -> list[FieldProblem]:
     """Pydantic's errors as JSON pointers and plain words; the unions' own tags are left out of the path."""
+    return problems_of(error.errors(include_url=False), prefix)
+
+
+def problems_of(items: Sequence[ErrorDetails], prefix: str = "") -> list[FieldProblem]:
+    """The same for errors that somebody else took out of their exception, as a web framework does."""
     found = []
-    for item in error.errors(include_url=False):
+    for item in items:
         path = [str(part) for part in item["loc"] if part not in UNION_TAGS]
         if item["type"].startswith("union_tag"):
             path.append(item.get("ctx", {})["discriminator"].strip("'"))

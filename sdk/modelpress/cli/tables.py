@@ -36,12 +36,10 @@ def comparison(result: Result) -> Table:
     table = Table(title=f"original and {after.name}" if after else None, title_justify="left")
     for heading in ("metric", "before", "after", "after / before"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
-    old = {figure.metric: figure for figure in before.measurements} if before else {}
-    new = {figure.metric: figure for figure in after.measurements} if after else {}
+    old, new = _figures(before), _figures(after)
     for metric in dict.fromkeys([*old, *new]):
-        table.add_row(
-            metric, _figure(old.get(metric)), _figure(new.get(metric)), _ratio(old.get(metric), new.get(metric))
-        )
+        first, last = old.get(metric), new.get(metric)
+        table.add_row(metric, _figure(first), _figure(last), _ratio(first, last))
     return table
 
 
@@ -49,6 +47,14 @@ def _ends(result: Result) -> tuple[Candidate | None, Candidate | None]:
     by_name = {candidate.name: candidate for candidate in result.candidates}
     before = result.candidates[0] if result.candidates else None
     return before, by_name.get(result.best or "", result.candidates[-1] if result.candidates else None)
+
+
+def _figures(candidate: Candidate | None) -> dict[str, Measurement]:
+    """The candidate's own figures by metric; the one on the test samples where there is one."""
+    if candidate is None:
+        return {}
+    own = [figure for figure in candidate.measurements if figure.subject == candidate.name]
+    return {figure.metric: figure for figure in sorted(own, key=lambda figure: figure.role == "test")}
 
 
 def _figure(figure: Measurement | None) -> str:

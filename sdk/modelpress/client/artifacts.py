@@ -106,7 +106,7 @@ class JobArtifacts(Fetching[Mode]):
 
 def _inside(folder: Path, name: str) -> Path:
     """`name` in `folder`, which is made; a name that is none (`../x`) is refused."""
-    if Path(name).name != name:
+    if Path(name).name != name or name == "..":
         raise FileUnreadable(f"{name!r} is not a plain file name, so that artifact is not written")
     try:
         folder.mkdir(parents=True, exist_ok=True)

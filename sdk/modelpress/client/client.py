@@ -11,6 +11,7 @@ from modelpress.client.datasets import Datasets
 from modelpress.client.drivers import AsyncDriver, SyncDriver
 from modelpress.client.effects import Async, Driver, Mode, Sync
 from modelpress.client.jobs import Jobs
+from modelpress.client.keys import Keys
 from modelpress.client.models import Models
 from modelpress.client.service import Service, Techniques
 from modelpress.client.transport import Transport
@@ -56,6 +57,10 @@ class Resources(Generic[Mode]):
     @cached_property
     def techniques(self) -> Techniques[Mode]:
         return Techniques(self._transport, self._driver, self._bars)
+
+    @cached_property
+    def keys(self) -> Keys[Mode]:
+        return Keys(self._transport, self._driver, self._bars)
 
     @cached_property
     def service(self) -> Service[Mode]:

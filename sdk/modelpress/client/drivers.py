@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing
 from typing import Any, TypeVar
 
@@ -78,7 +78,7 @@ class SyncDriver:
     def __init__(self, http: httpx.Client) -> None:
         self.http = http
 
-    def iterate(self, op: Items[T]) -> Iterator[T]:
+    def iterate(self, op: Items[T]) -> Generator[T, None, None]:
         """The items that the operation emits."""
         with closing(SyncStream(self.http)) as stream, closing(op):
             answer, error = None, None
@@ -150,7 +150,7 @@ class AsyncDriver:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http
 
-    async def iterate(self, op: Items[T]) -> AsyncIterator[T]:
+    async def iterate(self, op: Items[T]) -> AsyncGenerator[T, None]:
         """The items that the operation emits."""
         async with aclosing(AsyncStream(self.http)) as stream:
             with closing(op):

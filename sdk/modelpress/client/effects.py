@@ -6,7 +6,7 @@ with `async def`; the descriptors here turn an operation into a plain method on 
 coroutine method on `AsyncClient`'s.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
@@ -142,9 +142,9 @@ class iteration(Generic[P, T]):  # noqa: N801 - used as a decorator
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, instance: Bound[Sync], owner: type) -> Callable[P, Iterator[T]]: ...
+    def __get__(self, instance: Bound[Sync], owner: type) -> Callable[P, Generator[T, None, None]]: ...
     @overload
-    def __get__(self, instance: Bound[Async], owner: type) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, instance: Bound[Async], owner: type) -> Callable[P, AsyncGenerator[T, None]]: ...
     def __get__(self, instance: Any, owner: type) -> Any:
         return self if instance is None else _bind(self.function, instance, instance._driver.iterate)
 

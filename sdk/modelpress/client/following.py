@@ -13,9 +13,10 @@ import httpx
 from pydantic import ValidationError
 
 from modelpress.client.effects import Items, Op, Send, read_line, send, sleep
-from modelpress.client.errors import Unreachable, WaitTimeout
+from modelpress.client.errors import WaitTimeout
 from modelpress.client.sse import Message, Parser
-from modelpress.client.transport import Transport, failure
+from modelpress.client.transport import RETRIED, Transport, failure
+from modelpress.problem import ProblemError
 from modelpress.resources import Event, Job
 
 SILENCE = 45.0
@@ -23,6 +24,9 @@ SILENCE = 45.0
 
 OUTAGE = 120.0
 """Seconds for which a service that can't be reached is waited for, beyond the transport's own retries."""
+
+PROGRESS = "progress"
+"""The one type that is not numbered: it tells how things stand, and carries the number of the event before it."""
 
 Deliver = Callable[[Event], "Items[Event] | Op[None]"]
 """An operation that hands one event on."""
@@ -39,7 +43,7 @@ class Following:
         self._began = self._heard = time.monotonic()
 
     def to_the_end(self, deliver: Deliver) -> Generator[Any, Any, Job]:
-        """The finished job, once each of its events was delivered, once and in order.
+        """The finished job, once each of its numbered events was delivered, once and in order.
 
         Raises:
             WaitTimeout: it was not finished in time.
@@ -58,8 +62,8 @@ class Following:
         """The job, if its events could be read to the end of the stream."""
         try:
             job = yield from self._get()
-        except Unreachable:
-            if time.monotonic() - self._heard > OUTAGE:
+        except ProblemError as error:
+            if error.status not in RETRIED or time.monotonic() - self._heard > OUTAGE:
                 raise
             return None
         self._heard = time.monotonic()
@@ -93,8 +97,10 @@ class Following:
 
     def _hand_on(self, message: Message, deliver: Deliver) -> Generator[Any, Any, None]:
         event = _event(message)
-        if event is not None and event.seq > self._seq:
-            self._seq = event.seq
+        if event is None:
+            return
+        if event.seq > self._seq or event.type == PROGRESS:
+            self._seq = max(self._seq, event.seq)
             yield from deliver(event)
 
     def _open(self) -> Op[None]:
