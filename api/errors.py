@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from modelpress.problem import Problem, ProblemError, RequestInvalid, Unavailable
-from modelpress.validation import field_problems
+from modelpress.validation import problems_of
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ def _on_problem(request: Request, error: Any) -> Response:
 
 
 def _on_validation(request: Request, error: Any) -> Response:
-    errors = field_problems(error)
+    errors = problems_of(error.errors())
     for each in errors:
         each.pointer = each.pointer.removeprefix("/body") or "/"
     detail = "; ".join(f"{each.pointer}: {each.detail}" for each in errors[:3])

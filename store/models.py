@@ -65,7 +65,7 @@ def delete(scope: Scope, model_id: str) -> None:
     model.deleted_at = now(scope.session)
     scope.session.flush()
     waiting = scope.select(Job, Job.model_id == model.id, Job.state == "waiting")
-    for job in scope.session.scalars(waiting).all():
+    for job in scope.session.scalars(waiting.order_by(Job.kind)).all():  # the inspection last: its end ends the others
         jobs.cancel(scope, job.id)
 
 
