@@ -8,7 +8,7 @@ from core.network import limits
 from core.network.order import in_order
 from core.network.protos import all_graphs, all_nodes, all_tensors
 from core.network.sizes import check_held
-from modelpress.problem import ModelError, ModelTooLarge
+from modelpress.problem import ModelError, ModelTooLarge, ModelTruncated
 
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 REFUSED = {"EPContext"}  # carries a vendor's binary, and paths
@@ -27,7 +27,7 @@ def check_model(model: ModelProto) -> ModelProto:
     if any(graph.sparse_initializer for graph in all_graphs(model.graph)):
         raise ModelError("the model has sparse initialisers", hint="Save it with dense ones.")
     if not model.opset_import:
-        raise ModelError("the model names no operator set", hint="Export it again; every ONNX file names its opset.")
+        raise ModelTruncated("the model names no operator set", hint="Every ONNX file does: upload it again, whole.")
     _check_domains(model)
     _check_names(model.graph)
     _sort(model.graph)

@@ -128,14 +128,15 @@ class Exporter:
         return [node for node in self.graph.graph.nodes if node in found]
 
     def _is_known(self, node: fx.Node) -> bool:
-        return is_from_source(node) or (node.op == "get_attr" and self.matcher.is_kept(node))
+        return is_from_source(node) or (node.op == "get_attr" and self.matcher.is_as_read(node))
 
     def _is_changed(self, node: fx.Node) -> bool:
         return not is_from_source(node) or self.groups[node.meta["source"][0]].match is Match.CHANGED
 
     def _is_named(self, node: fx.Node, name: str) -> bool:
         node = self._through(node)
-        return node.op != "get_attr" and node.meta.get("value") == name
+        is_same = node.op != "get_attr" or self.matcher.is_as_read(node)
+        return is_same and node.meta.get("value") == name
 
     # names
 

@@ -87,7 +87,7 @@ class Builder:
             return nn.Parameter(value.detach().clone())
         key = (node.name(position), form)
         if key not in self.tied:
-            self.tied[key] = nn.Parameter(value.detach().clone().contiguous())
+            self.tied[key] = nn.Parameter(value.detach().clone(memory_format=torch.contiguous_format))
         return self.tied[key]
 
     def unpack(self, value: Value, count: int) -> tuple[Value, ...]:

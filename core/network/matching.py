@@ -85,10 +85,14 @@ class Matcher:
             group.match = self._match(group, alive)
         return found
 
-    def is_kept(self, node: fx.Node) -> bool:
-        """Whether a get_attr still has the value of its source constant."""
+    def is_as_read(self, node: fx.Node) -> bool:
+        """Whether a get_attr still has the value that was read for its name."""
         name = node.meta.get("value")
         return name in self._constants and equal(attribute(self.current, node), self._constants[name])
+
+    def is_kept(self, node: fx.Node) -> bool:
+        """Whether a get_attr can be written as the source's own constant."""
+        return node.meta.get("value") in self.source.constants and self.is_as_read(node)
 
     def _match(self, group: Group, alive: set[fx.Node]) -> Match:
         current = {node.meta["part"]: node for node in group.nodes}
@@ -142,7 +146,7 @@ class Matcher:
             is_same = current.op == "get_attr" and equal(
                 attribute(self.current, current), attribute(self.reference, expected)
             )
-            if is_same or name is None:
+            if name is None or (is_same and name in self.source.constants):
                 return is_same
         return name is not None and group.renamed.setdefault(name, current) is current
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from core.network.limits import check_allocation
 from core.network.source import Source
 from core.network.tensors import compute_type
 from core.network.unsupported import Unsupported
@@ -31,6 +32,7 @@ def _example(source: Source, position: int, batch: int, free: int | None, genera
     sizes = [size if isinstance(size, int) else other for size in declared]
     if sizes:
         sizes[0] = batch
+    check_allocation(sizes)
     try:
         kind = compute_type(value.type.tensor_type.elem_type)
     except Unsupported as reason:

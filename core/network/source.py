@@ -11,6 +11,7 @@ from onnx.shape_inference import InferenceError
 from core.network.protos import captured
 from core.network.sizes import elements
 
+INT64 = TensorProto.INT64
 SMALL = 1024  # elements: larger constants hold no shapes
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
@@ -124,6 +125,9 @@ def _skeleton(source: Source) -> ModelProto:
         value = next((a.t for a in node.attribute if node.op_type == "Constant" and a.name == "value"), None)
         if value is not None and elements(value) > SMALL:
             bare.graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], value.data_type, value.dims))
+        elif node.op_type == "Range":  # the inference would compute it, however long it is
+            kind = source.initializers[node.input[0]].data_type if node.input[0] in source.initializers else INT64
+            bare.graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], kind, [None]))
         else:
             bare.graph.node.append(node)
     return bare

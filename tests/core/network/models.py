@@ -35,7 +35,7 @@ def model_of(
     ir_version: int = 8,
     types: dict[str, int] | None = None,
 ) -> ModelProto:
-    """A model of float inputs and outputs of unknown shape, unless `types` says otherwise."""
+    """A model of float inputs and outputs, unless `types` says otherwise; shapes of outputs are inferred."""
     types = types or {}
     graph = helper.make_graph(
         list(nodes),
@@ -44,7 +44,11 @@ def model_of(
         [helper.make_tensor_value_info(name, types.get(name, FLOAT), None) for name in outputs],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=all(node.op_type != "Range" for node in nodes))
+    for value, found in zip(model.graph.output, inferred.graph.output, strict=True):
+        value.type.tensor_type.shape.CopyFrom(found.type.tensor_type.shape)
+    return model
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
