@@ -7,7 +7,9 @@ never decides that a job shall run again; the lease in the database does.
 import multiprocessing
 import secrets
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -21,6 +23,7 @@ from store.cache import BlobCache
 from store.database import Database
 from store.rings import TASK, queue_name
 from store.settings import Settings
+from worker import child
 from worker.folder import sweep
 from worker.place import Flag, Place
 from worker.presence import Presence
@@ -41,6 +44,7 @@ class Post:
     lane: str
     device_class: str = "cpu"
     cuda_device: str = ""
+    command: Callable[[Path], Sequence[str]] = child.command
 
     @property
     def queue(self) -> str:
@@ -114,6 +118,7 @@ def open_place(post: Post, worker_id: str, draining: Flag) -> Place:
         device_class=post.device_class,
         cuda_device=post.cuda_device,
         draining=draining,
+        command=post.command,
     )
 
 

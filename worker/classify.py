@@ -10,8 +10,9 @@ from store.problems import WorkerLost
 from worker.child import Reason
 from worker.problems import Crashed, NoProgress, NoResult, OutOfDisk, Preempted, TooManyThreads
 
+# Exit codes of the computation that mean something where it left no `result.json`.
+MEMORY_EXHAUSTED = 71
 ORPHANED = 75
-"""Exit code of a child whose standard input was closed on it."""
 
 CRASHES = {
     -number: name
@@ -83,8 +84,8 @@ def _of_itself(ended: Ended) -> Verdict:
         return Verdict("finish", result=outcome)
     if ended.code > 0 and isinstance(outcome, Problem):
         return Verdict("requeue" if outcome.retryable else "fail", problem=outcome)
-    if ended.code == -signal.SIGKILL and ended.is_oom_killed:
-        detail = "the machine ran out of memory and the kernel ended the job"
+    if ended.code == MEMORY_EXHAUSTED or (ended.code == -signal.SIGKILL and ended.is_oom_killed):
+        detail = "the kernel ended it" if ended.is_oom_killed else "too little was left to say more"
         return Verdict("fail", problem=OutOfMemory(detail, hint=HINTS["memory"]).problem())
     if ended.code in CRASHES:
         detail = f"it ended with {CRASHES[ended.code]}"

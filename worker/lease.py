@@ -82,7 +82,7 @@ class Lease:
                     beat = self._look()
                 reached = time.monotonic()
             except LeaseLost:
-                log.warning("lease_lost", lease=self._token[:8])
+                log.info("lease_over", lease=self._token[:8])
                 return self.stop("lease_lost")
             except UNREACHABLE as error:
                 log.warning("database_unreachable", error=type(error).__name__)

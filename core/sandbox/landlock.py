@@ -34,7 +34,7 @@ LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix
 MACHINE = (
     "/etc/ld.so.cache", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd", "/etc/os-release",
     "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/sys/vm",
-    "/sys/devices/system", "/sys/fs/cgroup",
+    "/sys/devices/system", "/sys/bus/pci", "/sys/fs/cgroup",  # onnxruntime looks for devices, and complains if it can't
 )  # fmt: skip
 OF_CUDA = ("/proc/devices", "/proc/driver", "/proc/modules", "/sys", "/usr/local/cuda")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
