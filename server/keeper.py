@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from store import claims, contents, leases, logs, uploads, workers
+from store import claims, contents, idempotency, jobs, leases, logs, uploads, workers
 from store.blobs import Blobs
 from store.database import Database
 from store.settings import Settings
@@ -46,6 +46,7 @@ class Keeper:
             # Workers could not beat while the database was away, and it may just have come back, as we have.
             if time.monotonic() > started + self._settings.lease_seconds:
                 self.reap()
+            self.time_out()
             self.ring()
             if time.monotonic() > tidied + TIDY_S:
                 tidied = time.monotonic()
@@ -61,6 +62,14 @@ class Keeper:
         for job_id in reaped:
             logs.archive(self._database, self._blobs, job_id)
         return reaped
+
+    def time_out(self) -> list[str]:
+        """End jobs that waited for a device longer than they wanted to."""
+        with self._database.write() as session:
+            late = jobs.time_out_queued(session)
+        if late:
+            log.info("queue_timeouts", jobs=late)
+        return late
 
     def ring(self) -> dict[str, int]:
         """Ring each queue that waits as often as somebody may hear it."""
@@ -78,6 +87,7 @@ class Keeper:
         collected = contents.collect_garbage(self._database, self._blobs, self._settings)
         with self._database.write() as session:
             workers.forget_old(session)
+            idempotency.forget_old(session, self._settings)
         with self._database.read() as session:
             unarchived = logs.unarchived(session)
         for job_id in unarchived:
