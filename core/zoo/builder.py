@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -93,7 +94,7 @@ class Builder:
         graph = helper.make_graph(self.nodes, name, [inputs], [outputs], initializers)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
-    def _node(self, op: str, inputs: list[str], name: str, shape: tuple[int, ...], **attributes: object) -> str:
+    def _node(self, op: str, inputs: list[str], name: str, shape: tuple[int, ...], **attributes: Any) -> str:
         value = f"{name}.out"
         self.nodes.append(helper.make_node(op, inputs, [value], name=name, **attributes))
         self.shapes[value] = shape
