@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 from core import exits
+from core.measure.peak import open_mark
 from core.sandbox import close_in
 from modelpress.problem import OutOfMemory, ProblemError
 
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> int:
         return exits.UNWRITABLE
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")  # the only place that stays writable is the folder
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
+    open_mark()
     sandbox = close_in(folder)
     for text in sandbox.missing:
         sys.stderr.write(f"closed in by limits only: {text}\n")

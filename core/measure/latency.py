@@ -9,7 +9,7 @@ import onnxruntime
 from core.measure.figures import Figure, percentile_interval
 from core.measure.runner import Arrays
 
-WARM_UP = 3
+WARM_UP, MOST_WARM_UP, WARM_UP_SECONDS = 3, 200, 0.05
 MOST_SECONDS = 30.0
 FEWEST = 5
 RESAMPLES = 1000
@@ -23,27 +23,41 @@ class Timing:
     candidate: np.ndarray
 
     def figures(self, batch: int) -> list[Figure]:
-        """`latency_ms_bN`, its 95th percentile, and `speedup_bN`: the ratio of medians with a bootstrap interval."""
+        """`latency_ms_bN` and its 95th percentile; `original_latency_ms_bN` and its, of the same rounds; and
+        `speedup_bN`, the ratio of the medians. Intervals are bootstrapped."""
         rounds = len(self.candidate)
-        low, high = percentile_interval(bootstrap_medians(self.candidate[:, None])[:, 0])
-        median = float(np.median(self.candidate))
-        late = float(np.percentile(self.candidate, 95))
         medians = bootstrap_medians(np.stack([self.original, self.candidate], axis=1))
-        ratio = float(np.median(self.original) / median)
-        ratio_low, ratio_high = percentile_interval(medians[:, 0] / medians[:, 1])
+        ratio = float(np.median(self.original) / np.median(self.candidate))
+        low, high = percentile_interval(medians[:, 0] / medians[:, 1])
         return [
-            Figure(f"latency_ms_b{batch}", median, "ms", low, high, rounds),
-            Figure(f"latency_p95_ms_b{batch}", late, "ms", samples=rounds),
-            Figure(f"speedup_b{batch}", ratio, "ratio", ratio_low, ratio_high, rounds, higher_is_better=True),
+            *latencies("", batch, self.candidate, medians[:, 1]),
+            *latencies("original_", batch, self.original, medians[:, 0]),
+            Figure(f"speedup_b{batch}", ratio, "ratio", low, high, rounds, higher_is_better=True),
         ]
+
+    def own_figures(self, batch: int) -> list[Figure]:
+        """The latency alone, for the original, which there is nothing to compare with."""
+        return latencies("", batch, self.candidate, bootstrap_medians(self.candidate[:, None])[:, 0])
+
+
+def latencies(prefix: str, batch: int, times: np.ndarray, medians: np.ndarray) -> list[Figure]:
+    """Median with its interval, and 95th percentile, of milliseconds."""
+    low, high = percentile_interval(medians)
+    return [
+        Figure(f"{prefix}latency_ms_b{batch}", float(np.median(times)), "ms", low, high, len(times)),
+        Figure(f"{prefix}latency_p95_ms_b{batch}", float(np.percentile(times, 95)), "ms", samples=len(times)),
+    ]
 
 
 def time_pair(
     original: onnxruntime.InferenceSession, candidate: onnxruntime.InferenceSession, inputs: Arrays, repeats: int
 ) -> Timing:
     """Run both in turn, each first every second round; fewer rounds than asked where they would take too long."""
-    for _ in range(WARM_UP):
+    rough, began = 0.0, time.perf_counter()
+    for number in range(MOST_WARM_UP):
         rough = time_once(original, inputs) + time_once(candidate, inputs)
+        if number >= WARM_UP and time.perf_counter() - began > WARM_UP_SECONDS:
+            break
     rounds = max(FEWEST, min(repeats, int(1000 * MOST_SECONDS / rough)))
     times = np.empty((rounds, 2))
     for number in range(rounds):

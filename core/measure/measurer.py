@@ -83,18 +83,11 @@ class Measurer:
             except RUNTIME_ERRORS:  # a declared free batch that only works at 1
                 figures.append(Figure(f"latency_ms_b{size}", None, "ms"))
                 continue
-            found = timing.figures(size)
-            figures += [f for f in found if model != self.original or not f.metric.startswith("speedup")]
+            figures += timing.own_figures(size) if model == self.original else timing.figures(size)
         return figures
 
     def footprint(self, model: Path) -> list[Figure]:
-        """`load_ms` and `peak_memory_bytes`, null where they can't be had."""
-        shapes = {name: (array.shape, array.dtype.name) for name, array in self.batch(1).items()}
-        found = measure_footprint(model, shapes, self.how.threads)
-        return [
-            Figure("load_ms", found.get("load_ms"), "ms"),
-            Figure("peak_memory_bytes", found.get("peak_bytes"), "bytes"),
-        ]
+        return measure_footprint(model, self.batch(1), self.how.threads)
 
     def layers(self, model: Path) -> list[LayerFigures]:
         return measure_layers(onnx.load(model), self.batch(1), self.scratch)

@@ -82,6 +82,8 @@ def change(before: Measurement | None, after: Measurement | None) -> str:
     """From before to after: points for fractions, a factor for costs."""
     if before is None or after is None or before.value is None or after.value is None:
         return ""
+    if before.metric in ("agreement", "relative_error"):
+        return ""  # the original agrees with itself
     if before.unit == "fraction":
         return f"{100 * (after.value - before.value):+.2f} points"
     if after.value <= 0 or before.value <= 0:

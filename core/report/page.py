@@ -6,7 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from core.measure.layers import OTHER
 from core.report import numbers
-from core.report.report import LayerRow, Report, comparisons, layer_rows
+from core.report.report import LayerRow, Report, layer_rows, sections
 from modelpress.recipe import write_recipe
 
 MOST_LAYERS = 200  # rows; a page with thousands helps nobody
@@ -22,7 +22,7 @@ def render(report: Report) -> str:
         report=report,
         result=report.result,
         headline=headline(report),
-        comparisons=comparisons(report),
+        sections=sections(report),
         charts=[chart(rows, field, label, unit) for field, label, unit in COSTS],
         hidden_layers=max(0, len(rows) - MOST_LAYERS),
         recipe=write_recipe(list(report.job.recipe)),
@@ -31,14 +31,14 @@ def render(report: Report) -> str:
 
 def headline(report: Report) -> list[tuple[str, str, str]]:
     """The few figures at the top: label, value, and what it was or its interval."""
-    before = {m.metric: m for m in reversed(report.original.measurements) if m.subject == report.original.name}
-    after = {m.metric: m for m in reversed(report.best.measurements) if m.subject == report.best.name}
-    wanted = [report.main_metric, *(m for m in after if m.startswith("speedup")), "bytes", "macs", "parameters"]
+    rows = {row.metric: row for section in reversed(sections(report)) for row in section.rows}  # test before select
+    speedup = next((metric for metric in rows if metric.startswith("speedup")), None)
     told = []
-    for metric in dict.fromkeys(wanted):
-        if metric in after:
-            was = f"was {numbers.measured(before[metric])}" if metric in before else numbers.interval(after[metric])
-            told.append((numbers.title(metric), numbers.measured(after[metric]), was))
+    for metric in (report.main_metric, speedup, "bytes", "macs", "parameters"):
+        if metric is not None and metric in rows:
+            before, after = rows[metric].before, rows[metric].after
+            was = f"was {numbers.measured(before)}" if before else numbers.interval(after)
+            told.append((numbers.title(metric), numbers.measured(after), was))
     return told
 
 

@@ -46,17 +46,43 @@ class Comparison:
     """One metric before and after."""
 
     metric: str
-    role: str | None
     before: Measurement | None
     after: Measurement | None
 
 
-def comparisons(report: Report) -> list[Comparison]:
-    """Every metric of the whole network, in the order in which it was measured; the test samples' first."""
+@dataclass(frozen=True)
+class Section:
+    """Metrics that belong together."""
+
+    title: str
+    rows: list[Comparison]
+
+
+OF_THE_ORIGINAL = "original_"
+"""Begins what was measured of the original in the same rounds as of a candidate."""
+
+
+def sections(report: Report) -> list[Section]:
+    """Every metric of the whole network, the final figures first; sections without any are left out."""
+    rows = [(key, compared(report, key)) for key in dict.fromkeys([*whole(report.original), *whole(report.best)])]
+    titles = {
+        "test": "Quality on the test samples: the final figures",
+        "select": "Quality on the selection samples, which candidates were chosen by",
+        "size": "Size and work",
+        "speed": "Speed and memory",
+    }
+    parts: dict[str, list[Comparison]] = {name: [] for name in titles}
+    for (metric, role), row in rows:
+        if not metric.startswith(OF_THE_ORIGINAL):
+            parts[role or ("size" if metric in ("parameters", "nonzeros", "macs", "bytes") else "speed")].append(row)
+    return [Section(titles[name], found) for name, found in parts.items() if found]
+
+
+def compared(report: Report, key: tuple[str, str | None]) -> Comparison:
+    """Latencies are compared with the original's of the same rounds."""
     before, after = whole(report.original), whole(report.best)
-    keys = list(dict.fromkeys([*before, *after]))
-    keys.sort(key=lambda key: {"test": 0, "select": 1}.get(key[1] or "", 2))
-    return [Comparison(metric, role, before.get((metric, role)), after.get((metric, role))) for metric, role in keys]
+    paired = after.get((OF_THE_ORIGINAL + key[0], key[1]))
+    return Comparison(key[0], paired or before.get(key), after.get(key))
 
 
 def whole(candidate: Candidate) -> dict[tuple[str, str | None], Measurement]:
