@@ -12,17 +12,13 @@ from modelpress.result import Candidate, Measurement, Result
 
 console = Console(highlight=False)
 
+INTERLEAVED = "original_"
+"""Of a time: the original's, measured in turn with the candidate's, and so the one to compare with."""
+
 
 def show_result(result: Result, to: Console = console) -> None:
     """Before and after, the survey's figures, and what the steps did."""
-    to.print(comparison(result))
-    if result.survey:
-        s = result.survey
-        to.print(
-            f"Survey's figures: compression rate alpha {_number(s.alpha)}, index-space saving beta "
-            f"{_number(s.beta_survey)} as printed and {_number(s.space_saving)} as 1 - a*/a, "
-            f"speed-up delta {_number(s.delta)}"
-        )
+    show_figures(result, to)
     for step in result.steps:
         reason = f" ({step.reason})" if step.reason else ""
         to.print(f"  step {step.index} {step.technique}: {step.status} in {step.seconds:.1f} s{escape(reason)}")
@@ -30,15 +26,29 @@ def show_result(result: Result, to: Console = console) -> None:
         to.print(f"  note: {escape(warning)}")
 
 
+def show_figures(result: Result, to: Console = console) -> None:
+    """Before and after, and the survey's figures."""
+    to.print(comparison(result))
+    if result.survey:
+        s = result.survey
+        to.print(
+            f"Survey's figures: compression rate alpha {_number(s.alpha)}; index-space saving beta "
+            f"{_number(s.beta_survey)} as printed, {_number(s.space_saving)} as 1 - a*/a; "
+            f"speed-up delta {_number(s.delta)}"
+        )
+
+
 def comparison(result: Result) -> Table:
     """A row a metric: the original, the best candidate, and what became of it."""
     before, after = _ends(result)
-    table = Table(title=f"original and {after.name}" if after else None, title_justify="left")
-    for heading in ("metric", "before", "after", "after / before"):
-        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    table = Table(title=f"original against {after.name}, 95 % intervals in brackets" if after else None)
+    for heading in ("metric", "before", "after", "ratio"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=heading == "metric")
     old, new = _figures(before), _figures(after)
     for metric in dict.fromkeys([*old, *new]):
-        first, last = old.get(metric), new.get(metric)
+        if metric.startswith(INTERLEAVED):
+            continue
+        first, last = new.get(INTERLEAVED + metric, old.get(metric)), new.get(metric)
         table.add_row(metric, _figure(first), _figure(last), _ratio(first, last))
     return table
 
@@ -60,10 +70,16 @@ def _figures(candidate: Candidate | None) -> dict[str, Measurement]:
 def _figure(figure: Measurement | None) -> str:
     if figure is None or figure.value is None:
         return "-"
-    text = f"{_number(figure.value)} {figure.unit if figure.unit in ('ms', 's') else ''}".strip()
-    if figure.low is not None and figure.high is not None:
-        text += f" [{_number(figure.low)}, {_number(figure.high)}]"
-    return text
+    if figure.unit == "fraction":
+        return f"{100 * figure.value:.2f} %{_interval(figure, 100, '.1f')}"
+    unit = f" {figure.unit}" if figure.unit in ("ms", "s") else ""
+    return f"{_number(figure.value)}{unit}{_interval(figure, 1, '.3g')}"
+
+
+def _interval(figure: Measurement, factor: float, digits: str) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
+    return escape(f" [{factor * figure.low:{digits}}, {factor * figure.high:{digits}}]")
 
 
 def _number(value: float | None) -> str:

@@ -34,7 +34,7 @@ class Int8Quantization(LayerStep):
         default="percentile", description="How the range of an activation is chosen from what was seen."
     )
     percentile: float = Field(
-        default=99.99,
+        default=99.999,
         gt=50.0,
         le=100.0,
         description="Share of the activations inside the range, in percent, for `percentile`.",
