@@ -1,4 +1,4 @@
-"""A Celery worker that computes a script, on settings from the environment: `python -m tests.worker.celery_worker SCRIPT`."""
+"""A Celery worker that computes a script: `python -m tests.worker.celery_worker SCRIPT`, settings as variables."""
 
 import sys
 
