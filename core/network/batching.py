@@ -1,16 +1,16 @@
 """Training on files that declare a batch of one: a ladder, each rung proved on random inputs.
 
-Rung 1: the graph as it is. Rung 2: literals that pin the leading axis to 1 are freed (of reshapes). A rung holds
-if a batch gives what its samples give one by one.
+Rung 1: the graph as it is. Rung 2: what pins the leading axis to 1 is freed: the target shapes of reshapes, and
+constants of one sample that are joined to values of many. A rung holds if a batch gives what its samples give one
+by one.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from core.network.ops.shape import reshape
+from core.network.ops.shape import concat, reshape
 from core.network.samples import example_arguments
 from core.network.source import Source
 from core.quantizers import switched_off
@@ -51,8 +51,10 @@ def _freed(graph: fx.GraphModule) -> fx.GraphModule:
     fresh = fx.Graph()
     fresh.output(fresh.graph_copy(graph.graph, {}))
     for node in fresh.nodes:
-        if node.op == "call_function" and node.target in FREE:
-            node.kwargs = FREE[node.target](dict(node.kwargs))
+        if node.target is reshape:
+            node.kwargs = _free_reshape(dict(node.kwargs))
+        elif node.target is concat:
+            node.target = concat_samples
     return fx.GraphModule(graph, fresh, class_name="Batched").eval()
 
 
@@ -64,7 +66,12 @@ def _free_reshape(literals: dict[str, Any]) -> dict[str, Any]:
     return {**literals, "shape": shape}
 
 
-FREE: dict[Callable[..., Any], Callable[[dict[str, Any]], dict[str, Any]]] = {reshape: _free_reshape}
+def concat_samples(*tensors: Tensor, axis: int) -> Tensor:
+    """`concat` that repeats what has one sample for every sample of the others."""
+    count = max(tensor.shape[0] for tensor in tensors)
+    if axis % tensors[0].dim() == 0:
+        return concat(*tensors, axis=axis)
+    return concat(*(tensor.expand(count, *tensor.shape[1:]) for tensor in tensors), axis=axis)
 
 
 def _holds(candidate: fx.GraphModule, graph: fx.GraphModule, arguments: list[Tensor]) -> bool:

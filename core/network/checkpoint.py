@@ -28,7 +28,7 @@ from core.network.matching import tensors
 from core.network.write import write_model
 from core.quantizers.activation import ActivationQuantizer
 from core.quantizers.links import link_biases
-from modelpress.problem import ModelError
+from modelpress.problem import ModelError, StepError
 
 if TYPE_CHECKING:
     from core.network.network import Network
@@ -69,7 +69,7 @@ def load(folder: Path, kind: type[Network]) -> Network:
         _load_wide(network.graph, held)
         _load_formulas(network, _read(folder / FORMULAS), held)
         _load_quantizers(network, _read(folder / QUANTIZERS), held)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, StepError) as error:
         raise ModelError(f"the checkpoint contradicts itself: {error}") from error
     return network
 

@@ -57,15 +57,24 @@ def export(graph: fx.GraphModule, source: Source, *, dense: bool = False, edges:
         return Export(model, writer.names, writer.out.notes)
     raised = raise_opset(source, needed)
     if raised is not None:
-        writer = Exporter(graph, raised, dense=dense, edges=edges)
-        model = writer.run()
-        if writer.out.min_opset <= raised.opset:
-            return Export(model, writer.names, writer.out.notes)
+        found = _export_raised(graph, raised, dense=dense, edges=edges)
+        if found is not None:
+            return found
     if not dense:
         plain = export(graph, source, dense=True, edges=edges)
         note = f"weights are written as plain numbers: the model can't be raised from opset {source.opset} to {needed}"
         return Export(plain.model, plain.names, [*plain.notes, note])
     raise UnsoundError(f"the network needs opset {needed}, and the model can't be raised from {source.opset}")
+
+
+def _export_raised(graph: fx.GraphModule, raised: Source, *, dense: bool, edges: bool) -> Export | None:
+    """The export on a source of a newer opset; None where the conversion turned a node into one we can't match."""
+    writer = Exporter(graph, raised, dense=dense, edges=edges)
+    try:
+        model = writer.run()
+    except UnsoundError:
+        return None
+    return Export(model, writer.names, writer.out.notes) if writer.out.min_opset <= raised.opset else None
 
 
 class Exporter:

@@ -8,9 +8,9 @@ from onnx import ModelProto
 from core.network.checks import CHECKABLE_BYTES
 
 
-def write_model(model: ModelProto, path: Path) -> None:
-    """Write `path`, and `path` with `.data` behind it where the model is larger than 2 GiB."""
-    if model.ByteSize() <= CHECKABLE_BYTES:
+def write_model(model: ModelProto, path: Path, most_bytes: int = CHECKABLE_BYTES) -> None:
+    """Write `path`, and `path` with `.data` behind it where the model is larger than `most_bytes`."""
+    if model.ByteSize() <= most_bytes:
         path.write_bytes(model.SerializeToString())
         return
     copy = ModelProto()

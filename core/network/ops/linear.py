@@ -89,7 +89,9 @@ def emit_linear(out: Emission, call: Call) -> str:
     assert isinstance(module, nn.Linear)
     if call.node.meta.get("kind") == "Gemm":
         weight = emit_weight(out, call, "weight")
-        bias = [] if module.bias is None else [emit_weight(out, call, "bias")]
+        bias = [emit_weight(out, call, "bias")] if module.bias is not None else []
+        if not bias and out.opset < 11:  # which had no Gemm without an addend
+            bias = [out.floats(f"{call.base}/zero", torch.zeros(1))]
         return out.node("Gemm", [*call.inputs, weight, *bias], name=call.base, transB=1)
     weight = emit_weight(out, call, "weight", transposed=True)
     if module.bias is None:

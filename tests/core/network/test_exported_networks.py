@@ -10,9 +10,7 @@ import torch
 from core.network import Network
 from tests.core.network.models import export_small_net, random, run_onnx, small_net
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 """torch's exporters warn of themselves."""
 
 LAYERS = [

@@ -69,7 +69,7 @@ def test_a_cycle_is_named():
     model = model_of([node("Relu", ["x"], ["a"]), node("Relu", ["a"], ["y"])], {"x": [1]})
     loop = [node("Add", ["a", "c"], ["b"], name="first"), node("Relu", ["b"], ["c"], name="second")]
     model.graph.node.extend(loop)
-    with pytest.raises(ModelCycle, match="first.*second|second.*first"):
+    with pytest.raises(ModelCycle, match=r"first.*second|second.*first"):
         Network.from_proto(model)
 
 
