@@ -66,7 +66,9 @@ def _divergence(counts: Tensor, edges: Tensor, low: float, high: float) -> float
 
 
 def _kullback_leibler(p: Tensor, q: Tensor) -> float:
-    """Sum of p log(p / q), both made to sum to one."""
+    """Sum of p log(p / q), both made to sum to one; infinite where nothing is left of q."""
+    if not q.any():
+        return float("inf")
     seen = p > 0
     floor = LEAST * q.sum().clamp(min=1) / len(q)
     p, q = p / p.sum(), torch.where(seen, q.clamp(min=float(floor)), q)

@@ -102,7 +102,8 @@ class _Placement:
             return  # a constant operand would have to be rounded too
         self.marked.update(values)
         self.marked.add(self._rounded(node))
-        if node.target is shape.concat:
+        are_fused = {self._is_fused(value) for value in values}
+        if node.target is shape.concat and len(are_fused) == 1:  # a range below zero would not do what a ReLU does
             for value in values:
                 self._tie(self._rounded(node), value)
 

@@ -16,6 +16,7 @@ from torch import fx
 from core.data.samples import Samples
 from core.formulas import AffineInt8, BiasInt32, attach
 from core.formulas.bias import WIDEST
+from core.network.fold_add import fold_additions
 from core.network.fold_bn import fold_batch_norms
 from core.quantizers import ActivationQuantizer
 from core.quantizers.correction import correct_biases, mean_outputs
@@ -43,6 +44,7 @@ def quantize_to_int8(network: Network, step: steps.Int8Quantization, ctx: Contex
     if not len(samples):
         raise StepError("quantize.int8 needs calibration data", hint="Add training samples; labels are not needed.")
     fold_batch_norms(network)
+    fold_additions(network)
     layers = chosen_layers(network, step)
     quantizers = insert_quantizers(network, layers)
     graph, batch = calibration_graph(network)

@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from core.formulas import AffineInt8, Codebook, Emitter, Formula, Masked, attach, detach, formula_of, restore, to_config
+from core.formulas import (
+    AffineInt8,
+    BiasInt32,
+    Codebook,
+    Emitter,
+    Formula,
+    Masked,
+    attach,
+    detach,
+    formula_of,
+    restore,
+    to_config,
+)
 from core.formulas.formula import KINDS
 from modelpress.problem import ModelError
 
@@ -28,7 +40,9 @@ def every_formula() -> list[Formula]:
     ]
     for formula in formulas:
         formula.fit(weight())
-    return formulas
+    bias = BiasInt32(torch.full((6,), 0.01))
+    bias.fit(weight()[:, 0, 0, 0])
+    return [*formulas, bias]
 
 
 def test_every_kind_is_in_this_table():

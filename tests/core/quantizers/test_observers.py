@@ -115,6 +115,12 @@ def test_the_zeros_of_a_relu_do_not_narrow_the_entropy_range():
     assert spike.range().high == pytest.approx(positive.range().high, rel=0.1)
 
 
+def test_entropy_keeps_all_of_few_values_far_apart():
+    observer = Entropy()
+    observer.observe(torch.tensor([0.0, 0.0, 0.5, 1.0]).repeat(1000))
+    assert observer.range() == Range(0.0, 1.0)
+
+
 def test_entropy_cuts_both_ends_of_two_sided_values():
     observer = Entropy()
     observer.observe(torch.cat([normal(100_000), torch.tensor([-100.0, 100.0])]))
