@@ -8,7 +8,12 @@ import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 MIB = 2**20
 GIB = 2**30
@@ -19,9 +24,7 @@ def default_data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="MODELPRESS_", secrets_dir=os.environ.get("MODELPRESS_SECRETS_DIR"), extra="ignore"
-    )
+    model_config = SettingsConfigDict(env_prefix="MODELPRESS_", extra="ignore")
 
     # where things are
     data_dir: Path = Field(
@@ -91,6 +94,19 @@ class Settings(BaseSettings):
         if self.redis_url and not self.s3_bucket:
             raise ValueError("Celery workers can't share a local blob folder: set MODELPRESS_S3_BUCKET too")
         return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given wins over the environment, and that over secret files; no `.env` of some folder is read."""
+        secrets = SecretsSettingsSource(settings_cls, os.environ.get("MODELPRESS_SECRETS_DIR"))
+        return init_settings, env_settings, secrets
 
     @property
     def is_embedded(self) -> bool:
