@@ -7,10 +7,13 @@ import os
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from core import exits
+from core.atomic import write_json
 from core.measure.peak import open_mark
+from core.memory import is_out_of_memory
 from core.sandbox import close_in
 from modelpress.problem import OutOfMemory, ProblemError
 
@@ -66,16 +69,13 @@ def work(folder: Path) -> int:
 
 
 def code_of(error: ProblemError) -> int:
-    from core.memory import is_out_of_memory
-
     return exits.OUT_OF_MEMORY if isinstance(error, OutOfMemory) or is_out_of_memory(error) else exits.PROBLEM
 
 
 def crash(folder: Path, error: Exception) -> int:
     """An error that no code of ours raised: its trace goes into the log, its type into the problem."""
-    from core.memory import is_out_of_memory
-
-    traceback.print_exception(error)
+    with suppress(MemoryError):
+        traceback.print_exception(error)
     if is_out_of_memory(error):
         problem = OutOfMemory("the job needed more memory than it may use", hint=OUT_OF_MEMORY_HINT)
         return fail(folder, problem, exits.OUT_OF_MEMORY)
@@ -86,8 +86,6 @@ OUT_OF_MEMORY_HINT = "Allow more with `budget.memory_bytes`, or use a smaller mo
 
 
 def fail(folder: Path, error: ProblemError, code: int) -> int:
-    from core.atomic import write_json
-
     sys.stderr.write(f"{error.code}: {error.detail}\n")
     if code == exits.OUT_OF_MEMORY and not isinstance(error, OutOfMemory):
         error = OutOfMemory(error.detail, hint=OUT_OF_MEMORY_HINT)

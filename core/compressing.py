@@ -219,6 +219,7 @@ def as_problem(error: Exception, index: int, step: Step) -> ProblemError:
     place = f"step {index} ({step.technique})"
     if isinstance(error, ProblemError):
         error.detail = f"{place}: {error.detail or error.title}"
+        error.args = (error.detail,)
         return error
     traceback.print_exception(error)  # into the job's log
     return StepError(f"{place}: {type(error).__name__}: {str(error)[:500]}")

@@ -1,15 +1,19 @@
-"""Out of memory comes in several shapes."""
+"""Out of memory comes in several shapes. Telling them apart must not need memory: nothing is imported for it."""
 
-import torch
+import errno
+import sys
 
-CPU_ALLOCATORS = ("DefaultCPUAllocator", "Failed to allocate memory", "std::bad_alloc")
-"""torch's and onnxruntime's allocators have no error type of their own on the CPU; this is what they say."""
+NO_TYPE_OF_THEIR_OWN = ("DefaultCPUAllocator", "Failed to allocate memory", "std::bad_alloc", "Cannot allocate memory")
+"""What torch's and onnxruntime's allocators on the CPU, C++ and the dynamic linker say, whose errors are of any type."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    torch = sys.modules.get("torch")
+    of_torch = getattr(torch, "OutOfMemoryError", None)
+    if isinstance(error, MemoryError) or (of_torch is not None and isinstance(error, of_torch)):
         return True
-    cause = error.__cause__
-    if cause is not None and is_out_of_memory(cause):
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    return any(word in str(error) for word in CPU_ALLOCATORS)
+    if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+        return True
+    return any(words in str(error) for words in NO_TYPE_OF_THEIR_OWN)
