@@ -90,7 +90,7 @@ def compare(held_out: Path) -> None:
     answers = {}
     for name in ("original.onnx", "model.onnx"):
         session = ort.InferenceSession(OUT / name, providers=["CPUExecutionProvider"])
-        answers[name] = session.run(None, {"input": images})[0].argmax(1)
+        answers[name] = np.asarray(session.run(None, {"input": images})[0]).argmax(1)
         console.print(f"   {name}: {(answers[name] == labels).mean():.2%} of {len(labels)} right")
     console.print(f"   they agree on {(answers['original.onnx'] == answers['model.onnx']).mean():.2%}")
 

@@ -51,10 +51,10 @@ class DigitsNet(nn.Module):
 
 def make(folder: Path) -> Trained:
     """Train, and leave the model and its two data sets in `folder`."""
-    digits = load_digits()
-    images = digits.images.astype(np.uint8)[:, None]  # (n, 1, 8, 8)
+    pixels, labels = load_digits(return_X_y=True)
+    images = pixels.astype(np.uint8).reshape(-1, 1, 8, 8)
     learn, held_out, learn_labels, held_out_labels = train_test_split(
-        images, digits.target, test_size=HELD_OUT, stratify=digits.target, random_state=0
+        images, labels, test_size=HELD_OUT, stratify=labels, random_state=0
     )
     files = Trained(folder / "digits.onnx", folder / "train.npz", folder / "held_out.npz")
     np.savez(files.train, input=learn, labels=learn_labels)

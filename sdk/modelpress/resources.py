@@ -261,8 +261,8 @@ class Event(Answer):
     """One event of a job: `data` is one of `modelpress.events`."""
 
     seq: int = Field(
-        description="Number within the job, from 1; resume after it with `Last-Event-ID`. `progress`, which is not kept, "
-        "has the number of the event before it."
+        description="Number within the job, from 1; resume after it with `Last-Event-ID`. `progress`, which is not "
+        "kept, has the number of the event before it."
     )
     type: str
     data: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +15,15 @@ console = Console(highlight=False)
 
 INTERLEAVED = "original_"
 """Of a time: the original's, measured in turn with the candidate's, and so the one to compare with."""
+
+
+def plain_table(*headings: str, whole: Sequence[str] = (), numbers: Sequence[str] = ()) -> Table:
+    """An empty table. Columns that are to stay `whole` are the last to be cut; `numbers` stand at the right."""
+    table = Table(box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for heading in headings:
+        justify = "right" if heading in numbers else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading in whole, overflow="fold")
+    return table
 
 
 def show_result(result: Result, to: Console = console) -> None:
@@ -41,9 +51,9 @@ def show_figures(result: Result, to: Console = console) -> None:
 def comparison(result: Result) -> Table:
     """A row a metric: the original, the best candidate, and what became of it."""
     before, after = _ends(result)
-    table = Table(title=f"original against {after.name}, 95 % intervals in brackets" if after else None)
-    for heading in ("metric", "before", "after", "ratio"):
-        table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=heading == "metric")
+    title = f"original against {after.name}, 95 % intervals in brackets" if after else ""
+    table = plain_table("metric", "before", "after", "ratio", whole=("metric",), numbers=("before", "after", "ratio"))
+    table.title = title
     old, new = _figures(before), _figures(after)
     for metric in dict.fromkeys([*old, *new]):
         if metric.startswith(INTERLEAVED):
@@ -108,9 +118,8 @@ def show_inspection(inspection: Inspection, name: str, to: Console = console) ->
     opaque = [f"{name} x {found.count}" for name, found in sorted(inspection.operators.items()) if not found.native]
     if opaque:
         to.print(f"  left to onnxruntime, untouched: {escape(', '.join(opaque))}")
-    table = Table()
-    for heading in ("layer", "type", "weight", "parameters", "MACs", "note"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "MACs") else "left", overflow="fold")
+    columns = ("layer", "type", "weight", "parameters", "MACs", "note")
+    table = plain_table(*columns, whole=("type", "weight"), numbers=("parameters", "MACs"))
     for layer in inspection.layers:
         shape = "x".join(map(str, layer.weight_shape or []))
         note = "frozen" if layer.frozen else layer.locked or ""
@@ -124,9 +133,7 @@ def show_inspection(inspection: Inspection, name: str, to: Console = console) ->
 
 def show_jobs(jobs: Sequence[Job], to: Console = console) -> None:
     """A row a job."""
-    table = Table()
-    for heading in ("job", "state", "progress", "name", "created"):
-        table.add_column(heading)
+    table = plain_table("job", "state", "progress", "name", "created", whole=("job", "state", "created"))
     for job in jobs:
         done = f"{job.progress.fraction:.0%} {job.progress.phase}".strip()
         table.add_row(job.id, job.state, done, escape(job.name or ""), f"{job.created_at:%Y-%m-%d %H:%M}")

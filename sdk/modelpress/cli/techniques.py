@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from modelpress.catalogue import technique_info
-from modelpress.cli.tables import console
+from modelpress.cli.tables import console, plain_table
 from modelpress.problem import NotFound
 from modelpress.resources import Technique
 from modelpress.steps import ALL, name_of
@@ -30,18 +30,16 @@ def show(name: str | None, as_json: bool) -> None:
 
 
 def _overview(infos: list[Technique]) -> Table:
-    table = Table()
-    for heading in ("technique", "family", "stage", "what it does"):
-        table.add_column(heading)
+    table = plain_table("technique", "family", "stage", "what it does", whole=("technique", "family", "stage"))
     for info in infos:
-        table.add_row(info.name, info.family, info.stage or "as before", escape(info.summary))
+        table.add_row(
+            info.name, info.family, info.stage or "as before", escape(info.summary.split(". ")[0].rstrip("."))
+        )
     return table
 
 
 def _fields(info: Technique) -> Table:
-    table = Table()
-    for heading in ("field", "default", "range", "meaning"):
-        table.add_column(heading, overflow="fold")
+    table = plain_table("field", "default", "range", "meaning", whole=("field",))
     for field, schema in info.schema_["properties"].items():
         if field != "technique":
             default = json.dumps(schema["default"]) if "default" in schema else ""
