@@ -279,7 +279,7 @@ def test_the_commands_that_send(files: Path, tiny: Model, capsys: pytest.Capture
     assert run(["cancel", job["id"]]) == 0
     assert "cancel" in output(capsys)
     assert run(["watch", job["id"], "--json"]) == exits.BY_CATEGORY["cancelled"]
-    assert json.loads("{" + output(capsys).rpartition("\n{")[2])["code"] == "job_cancelled"
+    assert json.loads(output(capsys).splitlines()[-1])["code"] == "job_cancelled"
 
 
 def test_the_commands_that_fetch(followed: Followed, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

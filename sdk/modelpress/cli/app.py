@@ -156,7 +156,7 @@ def watch(
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most; the job goes on after that.")] = None,
     json: Json = False,
 ) -> None:
-    """Follow a job to its end. With --json each event is a line, and the finished job the last one."""
+    """Follow a job to its end. With --json each event is a line, and the finished job or the problem the last one."""
     from modelpress.cli.remote import watch as work
 
     work(job, timeout, json)

@@ -14,7 +14,7 @@ def report(error: Exception, as_json: bool) -> int:
     """Tell of the failure; answers its exit code."""
     problem = as_problem(error)
     if as_json:
-        sys.stdout.write(problem.model_dump_json(indent=2, exclude_none=True) + "\n")
+        sys.stdout.write(problem.model_dump_json(exclude_none=True) + "\n")
     else:
         _tell(problem)
     if problem.code == "internal":

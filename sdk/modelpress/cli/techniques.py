@@ -1,6 +1,7 @@
 """`techniques`: the catalogue of the installed contract; no service is asked."""
 
 import json
+import re
 from typing import Any
 
 import typer
@@ -32,9 +33,8 @@ def show(name: str | None, as_json: bool) -> None:
 def _overview(infos: list[Technique]) -> Table:
     table = plain_table("technique", "family", "stage", "what it does", whole=("technique", "family", "stage"))
     for info in infos:
-        table.add_row(
-            info.name, info.family, info.stage or "as before", escape(info.summary.split(". ")[0].rstrip("."))
-        )
+        first = re.split(r"\.(?: (?=[A-Z])|$)", info.summary)[0]
+        table.add_row(info.name, info.family, info.stage or "as before", escape(first))
     return table
 
 

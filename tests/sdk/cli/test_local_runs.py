@@ -1,15 +1,21 @@
 """`run` and `inspect` on this machine, through the real computation in its own process."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from modelpress import local
+from modelpress.cli import exits
 from modelpress.cli.main import run
 from modelpress.job import Job
 from modelpress.problem import ProblemError
@@ -81,6 +87,23 @@ def test_a_computation_that_dies_is_told_with_its_last_words(model: Path, tmp_pa
     with pytest.raises(ProblemError) as raised:
         local.run(folder, lambda event: None)
     assert raised.value.detail
+
+
+def test_an_interrupt_ends_the_computation_too(model: Path, data: Path, tmp_path: Path):
+    recipe = '[{"technique": "recover", "epochs": 10000, "patience": 1000}]'
+    arguments = ["run", recipe, str(model), "--train", str(data), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-c", "from modelpress.cli import main; main()", *arguments]
+    started = subprocess.Popen([*command, "--keep", str(tmp_path / "job")], stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "job" / "events.jsonl").exists():
+        assert started.poll() is None
+        time.sleep(0.05)
+    children = psutil.Process(started.pid).children(recursive=True)
+    assert children
+    started.send_signal(signal.SIGINT)
+    assert started.wait(20) == exits.INTERRUPTED
+    assert "Traceback" not in started.communicate()[1]
+    assert not any(child.is_running() for child in children)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_job_folder_that_is_there_is_not_written_over(
