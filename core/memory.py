@@ -4,7 +4,7 @@ import errno
 import sys
 
 NO_TYPE_OF_THEIR_OWN = ("DefaultCPUAllocator", "Failed to allocate memory", "std::bad_alloc", "Cannot allocate memory")
-"""What torch's and onnxruntime's allocators on the CPU, C++ and the dynamic linker say, whose errors are of any type."""
+"""What allocators on the CPU and the dynamic linker say, whose errors are of any type."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

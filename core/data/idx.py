@@ -42,14 +42,15 @@ def read_array(path: Path, scratch: Path) -> np.ndarray:
         start = file.read(4)
         count = start[3] if len(start) == 4 else 0
         sizes = file.read(4 * count)
-    if start[:2] != b"\0\0" or len(start) < 4 or start[2] not in TYPES or not 1 <= count <= limits.MAX_DIMENSIONS:
+    is_known = start[:2] == b"\0\0" and 1 <= count <= limits.MAX_DIMENSIONS and start[2] in TYPES
+    if not is_known or len(sizes) < 4 * count:
         raise DataError(
             f"{path.name} is not an IDX file", hint="IDX starts with two zero bytes, the type and the axes."
         )
     shape = tuple(np.frombuffer(sizes, ">u4").tolist())
     dtype, offset = np.dtype(TYPES[start[2]]), 4 + 4 * count
     declared, held = math.prod(shape) * dtype.itemsize, plain.stat().st_size - offset
-    if len(shape) != count or declared != held:
+    if declared != held:
         raise DataError(f"{path.name} declares {declared:,} bytes of values and holds {max(held, 0):,}")
     if not declared:
         return np.zeros(shape, dtype)

@@ -115,7 +115,7 @@ def test_hashing_needs_no_torch(tmp_path):
     (folder / "inputs" / "model.onnx").write_text("whatever")
     script = (
         "import sys; from core.__main__ import main; code = main(sys.argv[1:]); "
-        "sys.exit(code or ({'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
+        "sys.exit(code or bool({'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", script, str(folder)], check=True, cwd=Path(core.__path__[0]).parent)
     result = json.loads((folder / "result.json").read_text())
