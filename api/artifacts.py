@@ -54,27 +54,28 @@ def get_content(
 
 
 def _streamed(access: ReadDep, row: Artifact, key: str, asked: str | None) -> Response:
-    start, stop, status = *_span(asked, row.size_bytes), 200
+    span = _span(asked, row.size_bytes)
+    start, stop = span or (0, row.size_bytes)
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": f'"{row.sha256}"',
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(row.name, safe='')}",
         "Content-Length": str(stop - start),
     }
-    if asked is not None and _RANGE.fullmatch(asked):
-        status, headers["Content-Range"] = 206, f"bytes {start}-{stop - 1}/{row.size_bytes}"
+    if span:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{row.size_bytes}"
     try:
         body = access.context.blobs.read(key, start, stop)
     except FileNotFoundError:
         raise NotFound(f"the bytes of {row.id} are gone") from None
-    return StreamingResponse(body, status, headers, row.media_type)
+    return StreamingResponse(body, 206 if span else 200, headers, row.media_type)
 
 
-def _span(asked: str | None, size: int) -> tuple[int, int]:
-    """First byte and the one after the last. A header that is none, or asks for several ranges, asks for everything."""
+def _span(asked: str | None, size: int) -> tuple[int, int] | None:
+    """First byte and the one after the last. None, for everything, where the header is none or asks for several."""
     found = _RANGE.fullmatch(asked or "")
     if found is None or found[1] == found[2] == "":
-        return 0, size
+        return None
     if found[1] == "":
         start, stop = max(size - int(found[2]), 0), size
     else:

@@ -45,7 +45,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(DBAPIError, _on_database)
     app.add_exception_handler(PoolTimeout, _on_database)
-    app.add_exception_handler(Exception, _on_anything)
 
 
 def _on_problem(request: Request, error: Any) -> Response:
@@ -91,10 +90,10 @@ def _on_database(request: Request, error: Any) -> Response:
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
         log.warning("database_unavailable", error=type(error).__name__)
         return problem_response(request, Unavailable("the database can't be reached or is too busy"))
-    return _on_anything(request, error)
+    return fault_response(request, error)
 
 
-def _on_anything(request: Request, error: Any) -> Response:
+def fault_response(request: Request, error: Exception) -> Response:
     """A fault of ours. The trace goes to the log under the request's id, never to the client."""
     log.error("unexpected_error", path=request.url.path, exc_info=error)
     return problem_response(request, ProblemError(hint="Quote the request id when you report this."))

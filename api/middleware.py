@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import problem_response
+from api.errors import fault_response, problem_response
 from store.problems import TooLarge
 
 log = structlog.get_logger("api.access")
@@ -39,8 +39,12 @@ class Requests:
         scope.setdefault("state", {})["request_id"] = request_id
         began = time.perf_counter()
 
+        has_begun = False
+
         async def answer(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
@@ -49,7 +53,12 @@ class Requests:
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self.app(scope, receive, answer)
+            try:
+                await self.app(scope, receive, answer)
+            except Exception as error:  # a fault of ours, or of a library
+                if has_begun:
+                    raise
+                await fault_response(Request(scope), error)(scope, receive, answer)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")

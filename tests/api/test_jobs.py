@@ -8,7 +8,7 @@ import pytest
 
 from modelpress import resources
 from modelpress.problem import StepError
-from store import leases
+from store import leases, uploads
 from tests.workplace import Service
 
 PRUNE = {"technique": "prune.filters", "ratio": 0.5}
@@ -58,8 +58,6 @@ def test_a_waiting_job_fails_with_the_reason_its_model_was_rejected_for(service:
     job = service.job(model_id=model_id)
     verify = service.claim("inspect")
     assert verify is not None
-    from store import uploads
-
     uploads.verify(service.database, service.blobs, verify)
     inspect = service.claim("inspect")
     assert inspect is not None
