@@ -11,7 +11,7 @@ from store import contents, events, leases, logs
 from store.claims import Claimed
 from store.leases import LeaseLost
 from worker import checkpoints
-from worker.lease import Lease
+from worker.lease import UNREACHABLE, Lease
 from worker.place import Place
 
 MOST_WAITING_BYTES = 4 << 20
@@ -72,15 +72,20 @@ class Teller:
         """Write what waits. Raises LeaseLost."""
         with self._lock:
             said, output = self._events, bytes(self._log)
+            self._events = []
+            self._log.clear()
         if not said and not output:
             return
-        with self._place.database.write() as session:
-            if said:
-                events.record(session, self._place.settings, self._claimed.token, said)
-            logs.append(session, self._place.settings, self._claimed.token, output)
-        with self._lock:
-            self._events = self._events[len(said) :]
-            del self._log[: len(output)]
+        try:
+            with self._place.database.write() as session:
+                if said:
+                    events.record(session, self._place.settings, self._claimed.token, said)
+                logs.append(session, self._place.settings, self._claimed.token, output)
+        except UNREACHABLE:
+            with self._lock:
+                self._events = [*said, *self._events][-MOST_WAITING_EVENTS:]
+                self._log[:0] = output
+            raise
 
     def save_checkpoint(self) -> None:
         """Keep what the job has reached, if that is more than before, as a blob that its next attempt starts from.
