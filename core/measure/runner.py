@@ -42,6 +42,8 @@ def open_session(
     options.intra_op_num_threads = threads or 0
     # Two sessions are timed in turn: the threads of one must not spin while the other runs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if not is_optimised:  # weights that were packed anew lose their shapes in the profile
+        options.add_session_config_entry("session.disable_prepacking", "1")
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if is_optimised else levels.ORT_DISABLE_ALL
     if profile is not None:
