@@ -8,7 +8,8 @@ def kmeans_1d(numbers: np.ndarray, k: int, iterations: int) -> tuple[np.ndarray,
 
     Han, Mao, Dally 2016, "Deep Compression", arXiv:1510.00149, section 3.2: linear initialisation keeps centroids
     for the few large weights, which matter most. On a line a cluster is an interval, so that a round takes one
-    binary search a centroid in the sorted numbers, and running sums.
+    binary search a centroid in the sorted numbers, and running sums. Departure: a centroid that nothing is near to (as
+    around zero, after pruning) goes to where the numbers are spread most.
 
     Args:
         numbers: (n,) floating point.
@@ -41,16 +42,30 @@ def _few_different(values: np.ndarray, k: int) -> np.ndarray | None:
 
 
 def _lloyd(values: np.ndarray, centroids: np.ndarray, iterations: int) -> np.ndarray:
-    sums = np.concatenate([[0.0], np.cumsum(values)])
+    sums, squares = (np.concatenate([[0.0], np.cumsum(values**power)]) for power in (1, 2))
     for _ in range(iterations):
-        edges = np.concatenate([[0], np.searchsorted(values, _borders(centroids)), [values.size]])
-        counts = np.diff(edges)
-        moved = np.where(counts > 0, np.diff(sums[edges]) / np.maximum(counts, 1), centroids)
+        edges = _edges(values, centroids)
+        used = np.diff(edges) > 0
+        edges = np.concatenate([edges[:-1][used], edges[-1:]])
+        counts, means = np.diff(edges), np.diff(sums[edges]) / np.diff(edges)
+        spread = np.maximum(np.diff(squares[edges]) - counts * means**2, 0.0)  # summed squared distances
+        moved = _split_widest(means, np.sqrt(spread / counts), spread, len(centroids) - len(means))
         if np.array_equal(moved, centroids):
             break
         centroids = moved
-    edges = np.concatenate([[0], np.searchsorted(values, _borders(centroids)), [values.size]])
-    return centroids[np.diff(edges) > 0]
+    return centroids[np.diff(_edges(values, centroids)) > 0]
+
+
+def _edges(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """(k + 1,) where each centroid's interval of the sorted values starts, and their end."""
+    return np.concatenate([[0], np.searchsorted(values, _borders(centroids)), [values.size]])
+
+
+def _split_widest(means: np.ndarray, deviation: np.ndarray, spread: np.ndarray, count: int) -> np.ndarray:
+    """The means with `count` more: those of the largest spread stand for two, a deviation to either side."""
+    widest = np.argsort(-spread, kind="stable")[:count]
+    low, high = means[widest] - deviation[widest], means[widest] + deviation[widest]
+    return np.sort(np.concatenate([np.delete(means, widest), low, high]))
 
 
 def _borders(centroids: np.ndarray) -> np.ndarray:

@@ -31,6 +31,13 @@ def test_no_number_is_nearer_to_another_centroid():
     assert np.array_equal(index, np.abs(numbers[:, None] - centroids[None]).argmin(1))
 
 
+def test_no_centroid_is_wasted_on_a_gap():
+    numbers = np.concatenate([np.linspace(-1.0, -0.7, 200), np.linspace(0.7, 1.0, 200)])
+    centroids, index = kmeans_1d(numbers, 16, 100)
+    assert np.unique(index).tolist() == list(range(16))
+    assert np.abs(centroids[index] - numbers).max() < 0.04  # sixteen intervals share a length of 0.6
+
+
 def test_each_centroid_is_the_mean_of_its_numbers_when_nothing_moves_any_more():
     numbers = np.random.default_rng(0).standard_normal(500)
     centroids, index = kmeans_1d(numbers, 4, 1000)
