@@ -42,6 +42,7 @@ def _few_different(values: np.ndarray, k: int) -> np.ndarray | None:
 
 
 def _lloyd(values: np.ndarray, centroids: np.ndarray, iterations: int) -> np.ndarray:
+    k = len(centroids)
     sums, squares = (np.concatenate([[0.0], np.cumsum(values**power)]) for power in (1, 2))
     for _ in range(iterations):
         edges = _edges(values, centroids)
@@ -49,7 +50,7 @@ def _lloyd(values: np.ndarray, centroids: np.ndarray, iterations: int) -> np.nda
         edges = np.concatenate([edges[:-1][used], edges[-1:]])
         counts, means = np.diff(edges), np.diff(sums[edges]) / np.diff(edges)
         spread = np.maximum(np.diff(squares[edges]) - counts * means**2, 0.0)  # summed squared distances
-        moved = _split_widest(means, np.sqrt(spread / counts), spread, len(centroids) - len(means))
+        moved = _split_widest(means, np.sqrt(spread / counts), spread, k - len(means))
         if np.array_equal(moved, centroids):
             break
         centroids = moved
