@@ -26,7 +26,7 @@ demo: setup
 	$(BIN)/python -m demo
 
 up: setup
-	$(BIN)/modelpress-server up
+	$(BIN)/modelpress-server up --detach
 
 # One thread each: tests run side by side, and threads beyond the cores only get in each other's way.
 test: setup

@@ -66,6 +66,7 @@ def make(folder: Path) -> Trained:
 
 def fit(inputs: torch.Tensor, labels: torch.Tensor) -> DigitsNet:
     """The trained network, in eval mode; the same one for the same machine."""
+    torch.set_num_threads(1)  # more get in each other's way on a network this small
     torch.manual_seed(0)
     network = DigitsNet()
     steps = EPOCHS * (len(inputs) // BATCH)

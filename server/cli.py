@@ -46,9 +46,10 @@ def up(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     data_dir: Annotated[Path | None, typer.Option(help="Database, blobs and key; ~/.modelpress if left out.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once it answers, and leave it running.")] = False,
 ) -> None:
     """Run the whole service here, in one process: no database server, no broker, no settings."""
-    from server import embedded
+    from server import detached, embedded
 
     configure()
     settings = load_settings(data_dir)
@@ -57,7 +58,12 @@ def up(
             "`up` is the service in one process, and MODELPRESS_REDIS_URL asks for the full one",
             hint="Unset it, or run `api`, `worker` and `keeper`.",
         )
-    embedded.serve(settings, host, port)
+    if not detach:
+        embedded.serve(settings, host, port)
+        return
+    running = detached.ensure_running(settings, host, port)
+    print(f"ModelPress on {running.url}\n  key   {running.key}\n  log   {running.log}")
+    print(f"  stop  kill {running.process.pid}" if running.process else "  it was running already")
 
 
 @app.command()
