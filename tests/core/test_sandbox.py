@@ -146,7 +146,11 @@ def test_a_computation_can_still(body: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS has no RLIMIT_DATA")
 def test_allocating_without_end_is_a_memory_error(tmp_path: Path) -> None:
-    body = "kept = []\nwhile True: kept.append(bytearray(16 << 20))"
+    body = """
+    kept = []
+    while len(kept) < 16:
+        kept.append(bytearray(16 << 20))
+    """
     assert outcome(body, tmp_path, MODELPRESS_MEMORY_BYTES=str(256 << 20)) == "MemoryError"
 
 

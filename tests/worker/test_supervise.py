@@ -221,11 +221,10 @@ def test_attempts_are_bounded(world: World) -> None:
     assert world.code(job_id) == "worker_lost"
 
 
-def test_a_worker_whose_lease_is_lost_stops_its_child_and_writes_nothing(world: World) -> None:
+@pytest.mark.parametrize("then", ["", "say(type='warning', code='late', message='')"])
+def test_a_worker_whose_lease_is_lost_stops_its_child_and_writes_nothing(world: World, then: str) -> None:
     job_id = world.job()
-    place = world.place(
-        "print(os.getpid(), flush=True); time.sleep(2); say(type='warning', code='late', message=''); time.sleep(600)"
-    )
+    place = world.place(f"print('up', flush=True)\ntime.sleep(1)\n{then}\ntime.sleep(600)")
     thread = threading.Thread(target=run_next_job, args=(place,))
     thread.start()
     until(lambda: world.row(job_id).log_bytes)

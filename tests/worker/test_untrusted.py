@@ -3,6 +3,7 @@
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,18 @@ def test_a_line_without_end_is_skipped_and_what_follows_is_read(tmp_path: Path) 
     tail.close()
 
 
-@pytest.mark.parametrize("make", [lambda path: os.symlink("/etc/passwd", path), os.mkfifo, os.mkdir])
-def test_events_are_read_from_a_plain_file_alone(tmp_path: Path, make: object) -> None:
-    assert callable(make)
+def link_softly(path: Path) -> None:
+    path.with_name("elsewhere").write_bytes(PROGRESS)
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+def link_firmly(path: Path) -> None:
+    path.with_name("elsewhere").write_bytes(PROGRESS)
+    path.hardlink_to(path.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("make", [link_softly, link_firmly, os.mkfifo, os.mkdir])
+def test_events_are_read_from_a_plain_file_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "events.jsonl")
     tail = EventTail(tmp_path / "events.jsonl")
     assert tail.read() == []
