@@ -332,6 +332,34 @@ def test_a_shape_that_was_folded_is_written_with_the_change():
     assert_written_alike(network, random(4, 5))
 
 
+def test_a_constant_made_of_a_shape_is_written_with_the_change():
+    """The node that made it needs values that may be gone; the constant that it came to is stored instead."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "fc.weight"], ["h"], transB=1),
+        helper.make_node("Shape", ["h"], ["s"]),
+        helper.make_node("ConstantOfShape", ["s"], ["ones"], value=helper.make_tensor("one", 1, [1], [1.0])),
+        helper.make_node("Concat", ["h", "ones"], ["y"], axis=0),
+    ]
+    network = Network.from_proto(model_of(nodes, {"x": [4, 5]}, constants={"fc.weight": random(6, 5)}))
+    assert network.to_proto() is network.source
+    with torch.no_grad():
+        network.layer("fc").weight.mul_(2)
+    model = assert_written_alike(network, random(4, 5))
+    assert [node.op_type for node in model.graph.node] == ["Gemm", "Concat"]
+
+
+def test_layers_without_a_name_keep_the_one_they_were_given():
+    nodes = [
+        helper.make_node("Gemm", [x, w], [y], transB=1)
+        for x, w, y in (("x", "a", "h"), ("h", "b", "i"), ("i", "c", "y"))
+    ]
+    network = Network.from_proto(model_of(nodes, {"x": ["n", 5]}, constants={name: random(5, 5) for name in "abc"}))
+    assert [layer.name for layer in network.layers()] == ["Gemm_0", "Gemm_1", "Gemm_2"]
+    network.replace(network.layer("Gemm_0"), {"p": nn.Linear(5, 2), "q": nn.Linear(2, 5)})
+    again = Network.from_proto(assert_written_alike(network, random(3, 5)))
+    assert [layer.name for layer in again.layers()] == ["Gemm_0/p", "Gemm_0/q", "Gemm_1", "Gemm_2"]
+
+
 def test_a_parameter_among_constants_is_trained_and_written():
     nodes = [helper.make_node("Mul", ["x", "gain"], ["h"]), helper.make_node("Add", ["h", "one"], ["y"])]
     constants = {"gain": random(1, 4, 1, 1), "one": np.float32(1)}

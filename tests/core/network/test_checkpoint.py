@@ -10,9 +10,10 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from core.formulas import AffineInt8, Codebook, Masked
+from core.formulas import AffineInt8, BiasInt32, Codebook, Masked, attach
 from core.network import Network
 from core.quantizers.activation import ActivationQuantizer
+from core.quantizers.links import link_biases
 from modelpress.problem import ModelError
 from tests.core.network.models import export_small_net, model_of, random
 
@@ -49,7 +50,18 @@ def with_quantisers(network: Network) -> None:
     network.insert_after("y", module)
 
 
-CHANGES: list[Callable[[Network], None]] = [plain, with_replaced_layer, with_formulas, with_quantisers]
+def with_integers(network: Network) -> None:
+    """Weights, activations and a bias whose step follows the scales of both."""
+    with_quantisers(network)
+    layer = network.layer("stem")
+    layer.reparametrise(AffineInt8(integer_kernels=True))
+    bias = BiasInt32(layer.formula.scale * 16 / 255)
+    bias.fit(layer.bias)
+    attach(layer.module, bias, "bias")
+    link_biases(network.graph)
+
+
+CHANGES: list[Callable[[Network], None]] = [plain, with_replaced_layer, with_formulas, with_quantisers, with_integers]
 
 
 def train(network: Network, steps: int = 3) -> dict[str, torch.Tensor]:
