@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from core.network.layer import Layer
 from core.network.network import Network
 from core.techniques.registry import technique
+from core.training.objective import before_softmax
 from core.training.statistics import (
     correct_channels,
     layer_moments,
@@ -53,12 +54,14 @@ def recover(network: Network, step: steps.Recover, ctx: Context) -> None:
 
 def win_back_statistics(network: Network, ctx: Context) -> None:
     """Re-estimate or correct on a copy, and keep it unless it is worse on the selection data."""
-    trial = network.copy()
+    ctx.progress(0.0, "statistics")
     with Classroom(network, ctx) as room:
         before = room.score()
-    with Classroom(trial, ctx) as room:
+        trial = network.copy()
+        room.graph, _ = before_softmax(trial.train_graph())
         done = statistics_from_data(room, trial, ctx)
         after = room.score()
+    trial.to(network.device)
     figures = f" ({before} -> {after})" if before else ""
     if before is not None and after is not None and not after.is_better_than(before):
         ctx.note(f"{done}: taken back, it helped nothing{figures}")
@@ -69,7 +72,6 @@ def win_back_statistics(network: Network, ctx: Context) -> None:
 
 def statistics_from_data(room: Classroom, network: Network, ctx: Context) -> str:
     """Batch norms where there are any, else channels. Returns what was done, in words."""
-    ctx.progress(0.0, "statistics")
     samples = ctx.data.calibrate
     if norms_of(room.graph):
         batches = samples.batches(min(BATCH, len(samples)), ctx.generator)
