@@ -52,7 +52,8 @@ def comparison(result: Result) -> Table:
     """A row a metric: the original, the best candidate, and what became of it."""
     before, after = _ends(result)
     title = f"original against {after.name}, 95 % intervals in brackets" if after else ""
-    table = plain_table("metric", "before", "after", "ratio", whole=("metric",), numbers=("before", "after", "ratio"))
+    numbers = ("before", "after", "ratio")
+    table = plain_table("metric", "before", "after", "ratio", whole=("metric", *numbers), numbers=numbers)
     table.title = title
     old, new = _figures(before), _figures(after)
     for metric in dict.fromkeys([*old, *new]):
@@ -82,8 +83,9 @@ def _figure(figure: Measurement | None) -> str:
         return "-"
     if figure.unit == "fraction":
         return f"{100 * figure.value:.2f} %{_interval(figure, 100, '.1f')}"
-    unit = f" {figure.unit}" if figure.unit in ("ms", "s") else ""
-    return f"{_number(figure.value)}{unit}{_interval(figure, 1, '.3g')}"
+    if figure.unit in ("ms", "s"):
+        return f"{figure.value:.3g} {figure.unit}{_interval(figure, 1, '.3g')}"
+    return f"{_number(figure.value)}{_interval(figure, 1, '.3g')}"
 
 
 def _interval(figure: Measurement, factor: float, digits: str) -> str:
@@ -93,10 +95,11 @@ def _interval(figure: Measurement, factor: float, digits: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Whole numbers in groups of three, others to four figures."""
+    """Large and whole numbers in groups of three, others to four figures."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 10 else f"{value:.4g}"
+    whole = float(value).is_integer() and abs(value) >= 10
+    return f"{value:,.0f}" if whole or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _ratio(old: Measurement | None, new: Measurement | None) -> str:
