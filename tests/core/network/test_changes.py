@@ -261,6 +261,21 @@ def test_a_value_that_is_not_there_is_named(network: Network):
         network.insert_after("nowhere", quantizer(-4, 4))
 
 
+def test_a_quantised_file_reads_back_without_opaque_nodes(network: Network):
+    """Weights unfold to floats, roundings of activations stay, gradients go through them."""
+    network.insert_after("x", quantizer(-4, 4))
+    network.layer("stem").reparametrise(AffineInt8(integer_kernels=True))
+    model = network.to_proto()
+    again = Network.from_proto(model)
+    assert not again.notes
+    assert again.to_proto() is model
+    np.testing.assert_allclose(in_torch(again), in_torch(network), atol=0.02)
+    again.graph(torch.from_numpy(X))[0].sum().backward()
+    weight = again.layer("stem").weight
+    assert weight.grad is not None
+    assert bool((weight.grad != 0).any())
+
+
 # files
 
 

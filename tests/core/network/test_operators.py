@@ -254,6 +254,34 @@ CASES: dict[str, Case] = {
         13,
     ),
     "Upsample": one("Upsample", [1, 2, 4, 5], 9, {"s": np.array([1, 1, 2, 3], np.float32)}, mode="nearest"),
+    "QDQ": (
+        [
+            op("QuantizeLinear", "x", "s", "z", outputs=["q"]),
+            op("MaxPool", "q", outputs=["p"], kernel_shape=[2, 2]),
+            op("DequantizeLinear", "p", "s", "z"),
+        ],
+        IMAGE,
+        {"s": np.float32(0.02), "z": np.uint8(128)},
+        13,
+    ),
+    "QDQ by channel": (
+        [
+            op("QuantizeLinear", "x", "s", "z", outputs=["q"], axis=1),
+            op("DequantizeLinear", "q", "s", "z", axis=1),
+        ],
+        IMAGE,
+        {"s": np.array([0.01, 0.02, 0.1, 0.001], np.float32), "z": np.array([0, 3, -4, 9], np.int8)},
+        13,
+    ),
+    "integer weights": (
+        [
+            op("DequantizeLinear", "w", "s", outputs=["f"], axis=0),
+            op("Conv", "x", "f"),
+        ],
+        IMAGE,
+        {"w": (random(6, 4, 3, 3) * 50).astype(np.int8), "s": np.abs(random(6)) * 0.01},
+        13,
+    ),
     "shape arithmetic": (
         [
             op("Shape", "x", outputs=["s"]),
