@@ -46,7 +46,6 @@ def _why(job: Job) -> dict[str, Any]:
 def upload_settled(session: Session, upload: Upload, error: dict[str, Any] | None) -> None:
     """The upload's bytes were verified, or (`error`) they were not."""
     upload.state, upload.error = ("failed", error) if error else ("completed", None)
-    upload.staging = None if error is None else upload.staging
     session.flush()
     uses = select(ModelFile.model_id).where(ModelFile.upload_id == upload.id)
     models = select(Model).where(Model.id.in_(uses), Model.state == "validating").order_by(Model.id)

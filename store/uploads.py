@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from modelpress.problem import Conflict, NotFound, Unavailable
@@ -95,9 +95,7 @@ def abort(session: Session, blobs: Blobs, upload: Upload) -> None:
     """The client gives up; an upload that is complete stays what it is."""
     if upload.state == "pending":
         upload.state = "expired"
-        session.flush()
-        if upload.staging:
-            blobs.drop(upload.staging)
+        _drop_parts(session, blobs, upload)
 
 
 def verify(database: Database, blobs: Blobs, claimed: Claimed) -> None:
@@ -123,17 +121,28 @@ def verify(database: Database, blobs: Blobs, claimed: Claimed) -> None:
             leases.held(session, claimed.token)
             contents.enter(session, blobs, upload.project_id, content)
             leases.finish(session, claimed.token, Result(kind="verify"))
-    blobs.drop(upload.staging)
+    with database.write() as session:
+        _drop_parts(session, blobs, session.get_one(Upload, upload.id, with_for_update=True))
 
 
 def expire(database: Database, blobs: Blobs) -> int:
-    """Drop uploads that were not completed in time; returns how many."""
+    """Drop uploads that were not completed in time, and parts whose upload is over; returns how many."""
     with database.write() as session:
-        old = select(Upload).where(Upload.state == "pending", Upload.expires_at < now(session)).limit(100)
+        is_late = and_(Upload.state == "pending", Upload.expires_at < now(session))
+        is_over = and_(Upload.state.in_(("completed", "failed", "expired")), Upload.staging.is_not(None))
+        old = select(Upload).where(or_(is_late, is_over)).limit(100)
         uploads = session.scalars(old.with_for_update(skip_locked=True)).all()
         for upload in uploads:
-            abort(session, blobs, upload)
+            upload.state = "expired" if upload.state == "pending" else upload.state
+            _drop_parts(session, blobs, upload)
         return len(uploads)
+
+
+def _drop_parts(session: Session, blobs: Blobs, upload: Upload) -> None:
+    if upload.staging is not None:
+        blobs.drop(upload.staging)
+        upload.staging = None
+        session.flush()
 
 
 def _check_room(session: Session, settings: Settings, project: Project, size: int) -> None:

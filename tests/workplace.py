@@ -68,7 +68,12 @@ class Service:
         if key not in self.clients:
             headers = {"Authorization": f"Bearer {key}"}
             self.clients[key] = httpx.Client(
-                base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=False
+                base_url=self.url,
+                headers=headers,
+                timeout=60,
+                limits=httpx.Limits(max_connections=None),
+                trust_env=False,
+                verify=False,
             )
         return self.clients[key]
 

@@ -5,6 +5,7 @@ import threading
 import httpx
 import pytest
 
+from store.tables import Model
 from tests.workplace import Service
 
 
@@ -88,3 +89,20 @@ def test_a_key_is_short_and_plain(sqlite_service: Service, key: str):
     headers = {"Idempotency-Key": key.encode("latin-1")}
     answer = sqlite_service.client().post("/v1/api_keys", json={"name": "k"}, headers=headers)
     assert answer.status_code == 422
+
+
+def test_more_writers_than_threads_all_get_their_turn(service: Service, client: httpx.Client):
+    model_id, answers = service.model(), []
+
+    def send(number: int) -> None:
+        answers.append(submit(client, model_id, "twin" if number % 2 else f"k{number}").status_code)
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(60)]
+    with service.database.write() as session:
+        session.get_one(Model, model_id, with_for_update=True)  # so that they pile up before the lock
+        for thread in threads:
+            thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [201] * 60
+    assert len(client.get("/v1/jobs", params={"limit": 100}).json()["data"]) == 31

@@ -145,6 +145,19 @@ def test_an_upload_that_is_never_completed_is_dropped(store: Store, tmp_path: Pa
         assert session.get_one(Upload, upload.id).state == "expired"
 
 
+def test_parts_of_a_verification_that_never_ended_are_dropped_too(store: Store, tmp_path: Path):
+    upload_id = store.upload(b"good")
+    claimed = store.claim("inspect")
+    assert claimed is not None
+    with store.database.write() as session:
+        leases.fail(session, claimed.token, Unavailable().problem())
+    assert len(list((tmp_path / "blobs" / "staging").iterdir())) == 1
+    assert uploads.expire(store.database, store.blobs) == 1
+    assert list((tmp_path / "blobs" / "staging").iterdir()) == []
+    with store.database.read() as session:
+        assert session.get_one(Upload, upload_id).state == "failed"
+
+
 # -- garbage ------------------------------------------------------------------------------------------------
 
 
