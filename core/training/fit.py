@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, fx, nn
 
+from core.network.opaque import OpaqueNode
+from core.quantizers import ActivationQuantizer
 from core.training.lessons import Lesson, Lessons
 from core.training.objective import Objective
 from core.training.schedule import Optimiser, cosine, optimiser_of
@@ -132,6 +134,8 @@ class _Fit:
         self.losses: list[float] = []
         self.began = self.saved = self.said = time.monotonic()
         self.steps_before = 0
+        exact = any(isinstance(module, OpaqueNode | ActivationQuantizer) for module in self.graph.modules())
+        self.is_mixed = self.device.type == "cuda" and not exact
 
     def run(self) -> FitReport:
         self.graph.eval()
@@ -155,7 +159,7 @@ class _Fit:
     def _start(self) -> None:
         saved = load_state(self.path, self._fingerprint()) if self.path else None
         if self.select is not None:
-            self.first = score(self.graph, self.select, self.objective)
+            self.first = score(self.graph, self.select, self.objective, self._beat)
         if saved is None:
             self.position.best, self.best = self.first, self._snapshot()
             return
@@ -205,14 +209,15 @@ class _Fit:
         return loss.detach()
 
     def _precision(self) -> torch.autocast | nullcontext[None]:
-        return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+        """Mixed on a GPU; not where an opaque operator or a quantiser would see the rounded values."""
+        return torch.autocast("cuda", torch.bfloat16) if self.is_mixed else nullcontext()
 
     def _judge(self) -> bool:
         """Score the state after an epoch, keep it if it is the best. Returns whether patience is at its end."""
         if self.select is None:
             self.best = self._snapshot()
             return False
-        found = score(self.graph, self.select, self.objective)
+        found = score(self.graph, self.select, self.objective, self._beat)
         if found.is_better_than(self.position.best):
             self.position.best, self.position.worse, self.best = found, 0, self._snapshot()
             return False
@@ -276,14 +281,23 @@ class _Fit:
         self.saved = time.monotonic()
 
     def _report(self, total: Tensor, done: int) -> None:
-        now = time.monotonic()
-        if now - self.said < SAY_EVERY_SECONDS:
+        if time.monotonic() - self.said < SAY_EVERY_SECONDS:
             return
-        self.said = now
-        left = (now - self.began) / (self.position.step - self.steps_before) * (self.steps - self.position.step)
+        elapsed = time.monotonic() - self.began
+        left = elapsed / (self.position.step - self.steps_before) * (self.steps - self.position.step)
         epoch, loss = f"epoch {self.position.epoch + 1} of {self.plan.epochs:g}", float(total) / done
+        self._tell(f"{epoch}, loss {loss:.4g}, {left:.0f} s left")
+
+    def _beat(self) -> None:
+        """A sign of life while the selection data are run."""
+        if time.monotonic() - self.said >= SAY_EVERY_SECONDS:
+            self.said = time.monotonic()
+            self.say(self.position.step / self.steps, "looking at the selection data")
+
+    def _tell(self, message: str) -> None:
+        self.said = time.monotonic()
         try:
-            self.say(self.position.step / self.steps, f"{epoch}, loss {loss:.4g}, {left:.0f} s left")
+            self.say(self.position.step / self.steps, message)
         except BaseException:  # whoever listens ends the job this way; the fit goes on from here
             self._save()
             raise

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.data.samples import Samples
 
-MOST_BYTES_ON_CPU = 2 * 2**30
+MOST_BYTES_ON_CPU = 2**30
 SHARE_OF_GPU = 0.4
 """Of the free memory of a GPU that the data may take; the rest is for the step itself."""
 PREPARING = 256
@@ -40,6 +40,7 @@ class Lessons:
         arguments: a batch's inputs in the order, of the type and on the device that the graph takes.
         teacher: outputs of the original, computed without gradient.
         most_bytes: what may be kept on the device; left out means a share of what is free.
+        beat: called after each batch while the original is asked for all samples, which may take minutes.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class Lessons:
         teacher: Teacher,
         device: torch.device,
         most_bytes: int | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._samples, self._arguments, self._teacher, self._device = samples, arguments, teacher, device
         most = _free(device) if most_bytes is None else most_bytes
-        self._kept = self._load() if self._bytes_of_all() <= most else None
+        self._kept = self._load(beat) if self._bytes_of_all() <= most else None
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -95,22 +97,32 @@ class Lessons:
         one = next(self._stream(1, None))
         return len(self) * sum(t.numel() * t.element_size() for t in (*one.inputs, *one.wanted))
 
-    def _load(self) -> Lesson:
-        batches = list(self._stream(PREPARING, None))
-        labels = [batch.labels for batch in batches if batch.labels is not None]
-        return Lesson(
-            tuple(torch.cat(parts) for parts in zip(*(batch.inputs for batch in batches), strict=True)),
-            tuple(torch.cat(parts) for parts in zip(*(batch.wanted for batch in batches), strict=True)),
-            torch.cat(labels) if labels else None,
-        )
+    def _load(self, beat: Callable[[], None]) -> Lesson:
+        """All batches in tensors of their final size, so that nothing is held twice."""
+        kept: Lesson | None = None
+        start = 0
+        for lesson in self._stream(PREPARING, None):
+            if kept is None:
+                kept = _each(lesson, lambda part: part.new_empty((len(self), *part.shape[1:])))
+            for whole, part in zip(_parts(kept), _parts(lesson), strict=True):
+                whole[start : start + len(lesson)] = part
+            start += len(lesson)
+            beat()
+        assert kept is not None, "there are no samples"
+        return kept
 
 
-def _rows(batch: Lesson, rows: Tensor | slice) -> Lesson:
-    return Lesson(
-        tuple(tensor[rows] for tensor in batch.inputs),
-        tuple(tensor[rows] for tensor in batch.wanted),
-        None if batch.labels is None else batch.labels[rows],
-    )
+def _each(lesson: Lesson, change: Callable[[Tensor], Tensor]) -> Lesson:
+    labels = None if lesson.labels is None else change(lesson.labels)
+    return Lesson(tuple(map(change, lesson.inputs)), tuple(map(change, lesson.wanted)), labels)
+
+
+def _parts(lesson: Lesson) -> list[Tensor]:
+    return [*lesson.inputs, *lesson.wanted, *([] if lesson.labels is None else [lesson.labels])]
+
+
+def _rows(lesson: Lesson, rows: Tensor | slice) -> Lesson:
+    return _each(lesson, lambda part: part[rows])
 
 
 def _free(device: torch.device) -> int:

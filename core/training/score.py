@@ -1,5 +1,6 @@
 """How good a network is on the selection data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +30,14 @@ class Score:
 
 
 @torch.no_grad()
-def score(graph: fx.GraphModule, lessons: Lessons, objective: Objective) -> Score:
-    """Mean loss over all samples, and the fraction of labels met. `graph` is in eval mode afterwards."""
+def score(
+    graph: fx.GraphModule, lessons: Lessons, objective: Objective, beat: Callable[[], None] = lambda: None
+) -> Score:
+    """Mean loss over all samples, and the fraction of labels met. `graph` is in eval mode afterwards.
+
+    Args:
+        beat: called after each batch.
+    """
     graph.eval()
     loss, right, counted = 0.0, 0.0, 0
     for batch in lessons.ordered():
@@ -39,4 +46,5 @@ def score(graph: fx.GraphModule, lessons: Lessons, objective: Objective) -> Scor
         if objective.labels == "classes" and batch.labels is not None:
             right += float(objective.count_correct(found, batch.labels))
             counted += len(batch)
+        beat()
     return Score(loss / len(lessons), right / counted if counted else None)

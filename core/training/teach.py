@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +115,9 @@ class Classroom:
         return None if self.select is None else score(self.graph, self.select, self.objective)
 
     def _lessons(self, samples: Samples) -> Lessons:
-        return Lessons(samples, self._network.arguments, self.teacher, self._ctx.device)
+        ctx = self._ctx
+        beat = partial(ctx.progress, 0.0, "asking the original")
+        return Lessons(samples, self._network.arguments, self.teacher, ctx.device, beat=beat)
 
     def _lay_out(self, layout: torch.memory_format) -> None:
         """Kernels as the device likes them; on a GPU that is channels last."""
