@@ -9,6 +9,8 @@ quantised too, as one of them left in floats would cost a conversion on either s
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import getitem
+from typing import cast
 
 import torch
 from torch import fx, nn
@@ -45,6 +47,10 @@ COMPUTES = {
 """Functions for which onnxruntime has an integer kernel."""
 
 
+Bounds = tuple[float, float | None]
+"""Least and greatest value of an activation; None for no bound."""
+
+
 def quantized_values(graph: fx.GraphModule, layers: Iterable[fx.Node]) -> list[list[fx.Node]]:
     """The nodes whose values are to be rounded, in groups that share a quantiser, in graph order.
 
@@ -78,8 +84,8 @@ class _Placement:
         """Values from which a layer is reached through operators on integers alone."""
         found: set[fx.Node] = set()
         for node in reversed(self.nodes):
-            passes_on = node in found and (node.target in MOVES | COMPUTES or self._is_fused(node))
-            if node in self.layers or passes_on:
+            passes_on = node.target in COMPUTES or _moved(node) is not None or self._activation(node) is not None
+            if node in self.layers or (node in found and passes_on):
                 found.update(_values(node))
         return found
 
@@ -88,8 +94,7 @@ class _Placement:
             self.marked.add(_values(node)[0])
             if isinstance(self._module(node), nn.modules.conv._ConvNd):
                 self.marked.add(self._rounded(node))
-        elif node.target in MOVES and _values(node):
-            source = _values(node)[0]
+        elif (source := _moved(node)) is not None:
             if source in self.marked and (node in self.leads_to_layer or node in self.marked):
                 self.marked.add(node)
                 self._tie(source, node)
@@ -102,21 +107,27 @@ class _Placement:
             return  # a constant operand would have to be rounded too
         self.marked.update(values)
         self.marked.add(self._rounded(node))
-        are_fused = {self._is_fused(value) for value in values}
-        if node.target is shape.concat and len(are_fused) == 1:  # a range below zero would not do what a ReLU does
+        if node.target is shape.concat and len({self._bounds(value) for value in values}) == 1:
             for value in values:
                 self._tie(self._rounded(node), value)
+
+    def _bounds(self, value: fx.Node) -> Bounds | None:
+        """Of the activation that is left to a value's rounding: shared with wider ones, its range would not do that."""
+        while (source := _moved(value)) is not None:
+            value = source
+        return self._activation(value)
 
     def _rounded(self, node: fx.Node) -> fx.Node:
         """The node behind which its result is rounded: itself, or the activation that is fused with it."""
         users = list(node.users)
-        return users[0] if len(users) == 1 and self._is_fused(users[0]) else node
+        return users[0] if len(users) == 1 and self._activation(users[0]) is not None else node
 
-    def _is_fused(self, node: fx.Node) -> bool:
-        """Whether rounding to unsigned integers does what the node does: no value below zero."""
+    def _activation(self, node: fx.Node) -> Bounds | None:
+        """Bounds of an activation that rounding to unsigned integers does as well; None for any other node."""
         if node.target is activations.relu or isinstance(self._module(node), nn.ReLU):
-            return True
-        return node.target is activations.clip and bool(node.kwargs["low"] == 0)
+            return 0.0, None
+        is_clip = node.target is activations.clip and node.kwargs["low"] == 0
+        return (0.0, cast("float | None", node.kwargs["high"])) if is_clip else None
 
     def _module(self, node: fx.Node) -> nn.Module | None:
         return self.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -134,5 +145,17 @@ class _Placement:
 
 def _values(node: fx.Node) -> list[fx.Node]:
     """Arguments that depend on the network's input, not counting sizes that only shape the result."""
-    found = [argument for argument in node.args if isinstance(argument, fx.Node) and argument.op != "get_attr"]
-    return found[:1] if node.target in MOVES else found
+    source = _moved(node)
+    return _dynamic(node) if source is None else [source]
+
+
+def _moved(node: fx.Node) -> fx.Node | None:
+    """The value whose elements a node only moves; for a part of a split, what was split."""
+    if node.target is getitem:
+        node = node.all_input_nodes[0]
+        return _dynamic(node)[0] if node.target is shape.split and _dynamic(node) else None
+    return _dynamic(node)[0] if node.target in MOVES and _dynamic(node) else None
+
+
+def _dynamic(node: fx.Node) -> list[fx.Node]:
+    return [argument for argument in node.args if isinstance(argument, fx.Node) and argument.op != "get_attr"]

@@ -95,6 +95,27 @@ FORMS = {
         {"w1": (8, 3, 1, 1), "b1": (8,), "w2": (8, 3, 1, 1), "b2": (8,), "w3": (4, 16, 1, 1)},
         {"QLinearConv": 3, "QLinearConcat": 1},
     ),
+    "concat behind pools": (
+        f"{CONV} {{ a = Conv(x, w1, b1) b = Relu(a) c = Conv(x, w2, b2) p = MaxPool<kernel_shape=[2,2]>(b)"
+        " q = MaxPool<kernel_shape=[2,2]>(c) d = Concat<axis=1>(p, q) y = Conv(d, w3) }",
+        IMAGE,
+        {"w1": (8, 3, 1, 1), "b1": (8,), "w2": (8, 3, 1, 1), "b2": (8,), "w3": (4, 16, 1, 1)},
+        {"QLinearConv": 3, "QLinearConcat": 1},
+    ),
+    "relu beside relu6": (
+        f"{CONV} {{ zero = Constant<value_float=0.0>() one = Constant<value_float=1.0>() a = Conv(x, w1, b1)"
+        " b = Relu(a) c = Conv(x, w2, b2) e = Clip(c, zero, one) d = Concat<axis=1>(b, e) y = Conv(d, w3) }",
+        IMAGE,
+        {"w1": (8, 3, 1, 1), "b1": (8,), "w2": (8, 3, 1, 1), "b2": (8,), "w3": (4, 16, 1, 1)},
+        {"QLinearConv": 3, "QLinearConcat": 1},
+    ),
+    "split": (
+        f"{CONV} {{ a = Conv(x, w1) r = Relu(a) p, q = Split<axis=1>(r) c = Conv(p, w2) d = Conv(q, w3)"
+        " y = Add(c, d) }",
+        IMAGE,
+        {"w1": (8, 3, 1, 1), "w2": (4, 4, 1, 1), "w3": (4, 4, 1, 1)},
+        {"QLinearConv": 3, "QuantizeLinear": 1},
+    ),
     "pools": (
         f"{CONV} {{ a = Conv(x, w1) b = Relu(a) c = MaxPool<kernel_shape=[2,2], strides=[2,2]>(b)"
         " d = AveragePool<kernel_shape=[2,2], strides=[2,2]>(c) y = Conv(d, w2) }",
