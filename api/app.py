@@ -22,6 +22,12 @@ Send a model as an upload, name a recipe, get artifacts. Errors are RFC 9457 pro
 """
 
 
+_PROBLEM = {
+    "description": "A problem, RFC 9457",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
+
 def create_app(
     settings: Settings, *, database: Database | None = None, blobs: Blobs | None = None, sandbox: str = "unknown"
 ) -> FastAPI:
@@ -55,6 +61,7 @@ def create_app(
         lifespan=lifespan,
         dependencies=[Depends(refuse_unknown_query)],
         redirect_slashes=False,
+        responses={422: _PROBLEM, "default": _PROBLEM},
     )
     app.state.context = context
     app.state.registry = metrics.registry(database, settings)

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from api import answers
 from api.answers import Answer
 from api.context import Access, ReadDep, WriteDep
-from api.idempotency import created
+from api.idempotency import DOCUMENTED, created
 from api.paging import Cursor, Limit
 from modelpress import resources
 from modelpress.resources import DatasetRequest
@@ -19,7 +19,7 @@ def _shown(access: Access, row: Dataset) -> dict[str, object]:
     return answers.dataset(row, jobs.dataset_files(access.session, row.id))
 
 
-@router.post("", status_code=201, response_model=resources.Dataset)
+@router.post("", status_code=201, response_model=resources.Dataset, openapi_extra=DOCUMENTED)
 def create_dataset(request: Request, body: DatasetRequest, access: WriteDep) -> Response:
     """Make a data set of uploads, in order. It is `ready` once their bytes are verified; a job opens it first."""
 

@@ -24,6 +24,19 @@ from store.tables import IdempotencyKey
 HEADER = "Idempotency-Key"
 _MOST = 255
 
+DOCUMENTED = {
+    "parameters": [
+        {
+            "name": HEADER,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "minLength": 1, "maxLength": _MOST},
+            "description": "Made once a call and kept over its retries: the same key and body are answered the same.",
+        }
+    ]
+}
+"""What routes that use `created` say of it in the OpenAPI document: `openapi_extra`."""
+
 
 def created(
     access: Access, request: Request, body: BaseModel | None, make: Callable[[], tuple[dict[str, Any], str]]

@@ -12,7 +12,7 @@ from api import answers
 from api.answers import Answer
 from api.catalogue import named_recipe
 from api.context import CallerDep, ContextDep, ReadDep, WriteDep, in_scope
-from api.idempotency import created
+from api.idempotency import DOCUMENTED, created
 from api.paging import Cursor, Limit
 from api.watch import glimpse
 from modelpress import resources
@@ -37,6 +37,7 @@ def _steps(body: JobRequest) -> list[Step]:
     status_code=201,
     response_model=resources.Job,
     responses={200: {"model": resources.Estimate, "description": "Answer of a dry run"}},
+    openapi_extra=DOCUMENTED,
 )
 def create_job(
     request: Request,
@@ -132,7 +133,7 @@ def cancel_job(job_id: str, access: WriteDep) -> Response:
     return Answer(answers.job(job, access.context.settings.public_url), status)
 
 
-@router.post("/{job_id}/rerun", status_code=201, response_model=resources.Job)
+@router.post("/{job_id}/rerun", status_code=201, response_model=resources.Job, openapi_extra=DOCUMENTED)
 def rerun_job(request: Request, job_id: str, access: WriteDep) -> Response:
     """A new job that asks for the same as this one, which it names as `parent_job_id`."""
     settings = access.context.settings

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from api import answers
 from api.answers import Answer
 from api.context import CallerDep, ReadDep, WriteDep, need
-from api.idempotency import created
+from api.idempotency import DOCUMENTED, created
 from api.paging import Cursor, Limit
 from modelpress import resources
 from modelpress.resources import ApiKeyRequest
@@ -23,7 +23,7 @@ def _admin(caller: CallerDep) -> None:
 router = APIRouter(prefix="/v1/api_keys", tags=["api keys"], dependencies=[Depends(_admin)])
 
 
-@router.post("", status_code=201, response_model=resources.ApiKey)
+@router.post("", status_code=201, response_model=resources.ApiKey, openapi_extra=DOCUMENTED)
 def create_key(request: Request, body: ApiKeyRequest, access: WriteDep) -> Response:
     """Make a key. Its text is in this answer and nowhere else."""
 

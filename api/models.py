@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from api import answers
 from api.answers import Answer
 from api.context import Access, ReadDep, WriteDep
-from api.idempotency import created
+from api.idempotency import DOCUMENTED, created
 from api.paging import Cursor, Limit
 from modelpress import resources
 from modelpress.resources import ModelRequest
@@ -19,7 +19,7 @@ def _shown(access: Access, row: Model, *, full: bool = True) -> dict[str, object
     return answers.model(row, jobs.model_files(access.session, row.id), full=full)
 
 
-@router.post("", status_code=201, response_model=resources.Model)
+@router.post("", status_code=201, response_model=resources.Model, openapi_extra=DOCUMENTED)
 def create_model(request: Request, body: ModelRequest, access: WriteDep) -> Response:
     """Make a model of one upload, or of several where it has external data. It is looked at before it is `ready`;
     jobs may be created meanwhile and wait."""

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from api import answers
 from api.answers import Answer
 from api.context import CallerDep, ContextDep, ReadDep, WriteDep, in_scope
-from api.idempotency import created
+from api.idempotency import DOCUMENTED, created
 from modelpress import resources
 from modelpress.problem import Conflict, RequestInvalid
 from modelpress.resources import SignRequest, UploadRequest
@@ -33,7 +33,7 @@ def _shown(row: Upload, blobs: Blobs) -> dict[str, object]:
     return answers.upload(row, sorted(blobs.parts(row.staging)) if is_open and row.staging else [])
 
 
-@router.post("", status_code=201, response_model=resources.Upload)
+@router.post("", status_code=201, response_model=resources.Upload, openapi_extra=DOCUMENTED)
 def create_upload(request: Request, body: UploadRequest, access: WriteDep) -> Response:
     """Announce a file. Bytes that this project already holds are not sent again: the upload is `completed` at once."""
 

@@ -1,5 +1,6 @@
 """Whatever the OpenAPI document allows, and some of what it forbids, is answered without a fault of ours."""
 
+import httpx
 from hypothesis import HealthCheck, given, settings
 from schemathesis import Case, openapi
 
@@ -24,3 +25,20 @@ def test_no_request_at_all_brings_out_a_fault_of_ours(sqlite_service: Service):
 
     attempt()
     assert len(tried) > 10
+
+
+def test_the_document_tells_of_steps_problems_and_idempotency(sqlite_service: Service):
+    document = httpx.get(f"{sqlite_service.url}/openapi.json", trust_env=False).json()
+    schemas = document["components"]["schemas"]
+    steps = schemas["JobRequest"]["properties"]["recipe"]["oneOf"][0]["items"]
+    assert steps["discriminator"]["mapping"]["prune.filters"] == "#/components/schemas/FilterPruning"
+    assert "description" in schemas["FilterPruning"]["properties"]["ratio"]
+    assert schemas["JobRequest"]["properties"]["recipe"]["examples"]
+    assert "HTTPValidationError" not in schemas
+    creating = [
+        item["post"] for path, item in document["paths"].items() if "201" in item.get("post", {}).get("responses", {})
+    ]
+    assert len(creating) == 6
+    for operation in creating:
+        assert "Idempotency-Key" in {parameter["name"] for parameter in operation["parameters"]}
+        assert "application/problem+json" in operation["responses"]["422"]["content"]
