@@ -136,7 +136,11 @@ def rescale(module: Any, scale: Tensor, shift: Tensor) -> None:
         axis = 1 if isinstance(module, nn.modules.conv._ConvTransposeNd) else 0
         module.weight.data = module.weight * scale.reshape(-1, *(1 for _ in range(module.weight.dim() - axis - 1)))
     bias = shift if module.bias is None else module.bias.detach() * scale + shift
-    module.bias = nn.Parameter(bias)
+    formula = formula_of(module, "bias")
+    if formula is not None:
+        formula.fit(bias)
+    else:
+        module.bias = nn.Parameter(bias)
 
 
 class _Weigh(fx.Interpreter):

@@ -3,9 +3,18 @@ import pytest
 import torch
 from torch import nn
 
+from core.formulas import AffineInt8, BiasInt32, attach
 from core.network.network import Network
 from core.techniques.recovery.recover import counterparts, recover, win_back_statistics
-from core.training.statistics import correct_channels, layer_moments, moments_of, norms_of, reestimate, samples_that_fit
+from core.training.statistics import (
+    correct_channels,
+    layer_moments,
+    moments_of,
+    norms_of,
+    reestimate,
+    rescale,
+    samples_that_fit,
+)
 from core.zoo.build import build
 from modelpress.problem import StepError
 from modelpress.steps import Recover
@@ -155,3 +164,18 @@ def test_without_training_data_it_says_so(tmp_path):
     empty = samples_of(images(4, side=16), count=0)
     with pytest.raises(StepError, match="no training data"):
         recover(lenet(), Recover(), context_for(lenet(), tmp_path, empty))
+
+
+def test_a_layer_whose_numbers_are_formulas_keeps_its_scale_and_gets_the_mean_that_is_wanted():
+    """As after quantisation: the bias stays in its integers."""
+    torch.manual_seed(0)
+    module, x = nn.Conv2d(3, 4, 3), torch.randn(8, 3, 6, 6)
+    for tensor, formula in (("weight", AffineInt8()), ("bias", BiasInt32(torch.full((4,), 1e-3)))):
+        formula.fit(getattr(module, tensor).detach())
+        attach(module, formula, tensor)
+    before = moments_of(module(x), 1)
+    scale, shift = torch.ones(4), torch.tensor([0.5, -0.5, 0.0, 1.0])
+    rescale(module, scale, shift)
+    after = moments_of(module(x), 1)
+    torch.testing.assert_close(after.mean, before.mean + shift, atol=1e-3, rtol=0)
+    torch.testing.assert_close(after.deviation, before.deviation)
