@@ -1,5 +1,7 @@
 """Is the graph a graph? Checked once, when a model is read; every error names the node."""
 
+from typing import Any
+
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto
 from onnx.checker import ValidationError
@@ -7,12 +9,13 @@ from onnx.checker import ValidationError
 from core.network import limits
 from core.network.order import in_order
 from core.network.protos import all_graphs, all_nodes, all_tensors
-from core.network.sizes import check_held
+from core.network.sizes import check_held, elements
 from modelpress.problem import ModelError, ModelTooLarge, ModelTruncated
 
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 REFUSED = {"EPContext"}  # carries a vendor's binary, and paths
-CHECKABLE_BYTES = 2**31 - 2**20  # the checker serialises the model, which ends at 2 GiB
+CHECKABLE_BYTES = 2**31 - 2**20  # a model that is serialised ends at 2 GiB
+SMALL = 1024  # elements
 
 
 def check_model(model: ModelProto) -> ModelProto:
@@ -89,12 +92,34 @@ def _sort(graph: GraphProto) -> None:
 
 
 def _run_checker(model: ModelProto) -> None:
-    if model.ByteSize() > CHECKABLE_BYTES:
-        return
+    """On a copy without the heavy initialisers, which `check_held` has looked at: the checker serialises it all."""
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(_light(model))
     except ValidationError as error:
         raise ModelError(f"onnx's checker refuses the model: {str(error).strip()[:500]}") from error
+
+
+def _light(model: ModelProto) -> ModelProto:
+    light = ModelProto()
+    _copy_fields(model, light, without="graph")
+    _copy_fields(model.graph, light.graph, without="initializer")
+    inputs = {value.name for value in light.graph.input}
+    for tensor in model.graph.initializer:
+        if elements(tensor) <= SMALL:
+            light.graph.initializer.append(tensor)
+        elif tensor.name not in inputs:
+            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return light
+
+
+def _copy_fields(source: Any, target: Any, without: str) -> None:
+    for field, value in source.ListFields():
+        if field.name == without:
+            continue
+        if hasattr(value, "extend"):  # a repeated field
+            getattr(target, field.name).extend(value)
+        else:
+            setattr(target, field.name, value)
 
 
 def describe(node: NodeProto) -> str:
