@@ -165,6 +165,7 @@ def attempt(run: Run, index: int, step: Step, record: StepRecord, warnings: list
     ctx = context(run, index, step, warnings)
     network = run.checkpoints.network().to(run.device)
     check_step(step, index, network)
+    ctx.progress(0.0)
     find(step)(network, step, ctx)
     run.clock.check()
     record.notes, record.seconds = ctx.notes, time.monotonic() - began

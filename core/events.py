@@ -19,7 +19,7 @@ class Events:
         self.file.write("\n" if cut_off else "")  # a killed run may have left half a line
         self.began = time.monotonic()
         self._said = 0.0
-        self._phase = ""
+        self._place: tuple[str, int | None] = ("", None)
 
     def __enter__(self) -> "Events":
         return self
@@ -34,11 +34,11 @@ class Events:
         self._write(StepFinished(step=step, technique=technique, status=status, seconds=round(seconds, 3)))
 
     def progress(self, phase: str, fraction: float, message: str = "", step: int | None = None) -> None:
-        """Say how far the whole job is; what comes too fast after the last word of the same phase is left out."""
+        """Say how far the whole job is; what comes too fast after the last word of a phase and step is left out."""
         now = time.monotonic()
-        if phase == self._phase and now - self._said < PROGRESS_EVERY_SECONDS and fraction < 1.0:
+        if (phase, step) == self._place and now - self._said < PROGRESS_EVERY_SECONDS and fraction < 1.0:
             return
-        self._said, self._phase = now, phase
+        self._said, self._place = now, (phase, step)
         fraction = min(max(fraction, 0.0), 1.0)
         left = (now - self.began) / fraction * (1.0 - fraction) if fraction > 0.02 else None
         self._write(

@@ -12,7 +12,7 @@ TITLES = {
     "relative_error": "Relative error to the original",
     "parameters": "Parameters",
     "nonzeros": "Non-zero parameters",
-    "macs": "Multiply-accumulates, one sample",
+    "macs": "MACs of one sample",
     "bytes": "File size",
     "load_ms": "Load time",
     "peak_memory_bytes": "Peak memory, load and one run",

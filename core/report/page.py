@@ -8,6 +8,7 @@ from core.measure.layers import OTHER
 from core.report import numbers
 from core.report.report import LayerRow, Report, layer_rows, sections
 from modelpress.recipe import write_recipe
+from modelpress.result import Measurement
 
 MOST_LAYERS = 200  # rows; a page with thousands helps nobody
 COSTS = (("milliseconds", "Time", "ms"), ("macs", "MACs", ""), ("parameters", "Parameters", ""))
@@ -37,9 +38,13 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
     for metric in (report.main_metric, speedup, "bytes", "macs", "parameters"):
         if metric is not None and metric in rows:
             before, after = rows[metric].before, rows[metric].after
-            was = f"was {numbers.measured(before)}" if before else numbers.interval(after)
+            was = was_before(before, after) if before else numbers.interval(after)
             told.append((numbers.title(metric), numbers.measured(after), was))
     return told
+
+
+def was_before(before: Measurement, after: Measurement | None) -> str:
+    return "unchanged" if after is not None and after.value == before.value else f"was {numbers.measured(before)}"
 
 
 def chart(rows: list[LayerRow], field: str, label: str, unit: str) -> dict:

@@ -273,3 +273,12 @@ def test_verifying_hashes_the_inputs(tmp_path):
 
 def test_every_step_of_the_contract_is_known_by_name():
     assert {steps.name_of(step) for step in steps.ALL} >= {"recover", "prune.filters"}
+
+
+def test_weights_that_were_pruned_away_are_not_kept_in_the_surveys_sense(tmp_path):
+    result = run_here(job_folder(tmp_path / "job", [{"technique": "prune.magnitude", "sparsity": 0.75}]))
+    parameters = value(result, "parameters", "original")
+    gone = round(0.75 * 72) + round(0.75 * 1152) + round(0.75 * 48)
+    assert value(result, "parameters") == parameters
+    assert value(result, "nonzeros") == parameters - gone
+    assert result.survey.alpha == pytest.approx(parameters / (parameters - gone))
