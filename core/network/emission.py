@@ -1,7 +1,6 @@
 """An emitter that knows the opset and the storage type of the network it writes for."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +63,3 @@ class Emission(Emitter):
         if known not in self._shared:
             self._shared[known] = write()
         return self._shared[known]
-
-    def copy(self, node: Any) -> None:
-        """Add a node of the source as it is."""
-        self.nodes.append(node)

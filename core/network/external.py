@@ -35,15 +35,6 @@ def load(model: ModelProto, folder: Path) -> None:
         tensor.ClearField("external_data")
 
 
-def locations(model: ModelProto) -> list[str]:
-    """The files that the model's external data are in, each once."""
-    found: dict[str, None] = {}
-    for tensor in all_tensors(model):
-        if tensor.data_location == TensorProto.EXTERNAL:
-            found.update({entry.value: None for entry in tensor.external_data if entry.key == "location"})
-    return list(found)
-
-
 def _checked_range(tensor: TensorProto, folder: Path) -> tuple[Path, int, int]:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if unknown := entries.keys() - KEYS:
