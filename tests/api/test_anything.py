@@ -13,7 +13,7 @@ def test_no_request_at_all_brings_out_a_fault_of_ours(sqlite_service: Service):
     headers = {"Authorization": f"Bearer {sqlite_service.key}"}
     tried: set[str] = set()
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(case=schema.as_strategy())
     def attempt(case: Case) -> None:
         answer = case.call(headers=headers)

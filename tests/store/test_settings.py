@@ -63,11 +63,12 @@ def test_ids_sort_by_the_time_they_were_made():
     made = [new_id("job") for _ in range(1000)]
     assert made == sorted(made)
     assert len(set(made)) == 1000
+    assert all(is_id(each, "job") for each in made)
 
 
 @pytest.mark.parametrize(
     ("text", "is_one"),
-    [(new_id("job"), True), (new_id("mdl"), False), ("job_", False), ("job_" + "u" * 26, False), ("", False)],
+    [("job_" + "0" * 26, True), ("mdl_" + "0" * 26, False), ("job_", False), ("job_" + "u" * 26, False), ("", False)],
 )
 def test_ids_are_told_from_other_text(text: str, is_one: bool):
     assert is_id(text, "job") is is_one
