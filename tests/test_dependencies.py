@@ -19,7 +19,7 @@ FOLDERS = {
 }
 OURS = {"modelpress", "core", "store", "api", "worker", "server", "migrations", "recipes", "tests", "demo", "bench"}
 # Imported by name of a driver, or by what we call, never by ourselves.
-IMPORTED_BY_OTHERS = {"psycopg", "redis", "onnxscript"}
+IMPORTED_BY_OTHERS = {"psycopg", "redis", "onnxscript", "httptools", "uvloop"}
 # Imported only where the user has it already: a module of theirs is exported on their own machine.
 BROUGHT_BY_THE_USER = {"torch", "numpy", "onnx"}
 # Part of what another distribution offers its users, and pinned by it.
@@ -31,6 +31,7 @@ COMPANION_OF = {
     "packaging": "pytest",
     "protobuf": "onnx",
     "pydantic-core": "pydantic",
+    "scipy": "scikit-learn",
     "setuptools": "torch",
     "starlette": "fastapi",
 }
