@@ -9,7 +9,7 @@ from onnx import ModelProto, helper, numpy_helper, parser
 from torch import fx
 
 from core.context import Context
-from core.formulas import AffineInt8
+from core.formulas import AffineInt8, formula_of
 from core.network import Network
 from core.quantizers import ActivationQuantizer
 from core.techniques.pruning.magnitude import prune_by_magnitude
@@ -245,11 +245,14 @@ def test_layers_that_are_skipped_stay_in_floats(tmp_path):
     assert kernels(network.to_proto(), tmp_path).count("QLinearConv") == 2
 
 
-def test_zeros_of_pruning_stay_zeros(tmp_path):
+def test_zeros_of_pruning_stay_zeros_while_the_network_learns_on(tmp_path):
     network = Network.from_proto(trained_model())
     ctx = context(network, tmp_path)
     prune_by_magnitude(network, steps.MagnitudePruning(sparsity=0.6), ctx)
     quantize_to_int8(network, steps.Int8Quantization(), ctx)
+    optimiser = torch.optim.SGD(network.graph.parameters(), lr=0.1)
+    network({"image": torch.from_numpy(digits().images[:64])})["logits"].square().mean().backward()
+    optimiser.step()
     model = network.to_proto()
     stored = [numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith("weight.integers")]
     assert all((array == 0).mean() >= 0.59 for array in stored)
@@ -266,18 +269,29 @@ def test_a_saved_network_comes_back_with_the_same_file(tmp_path):
     assert np.array_equal(run_onnx(back.to_proto(), y)[0], run_onnx(network.to_proto(), y)[0])
 
 
-def test_biases_follow_scales_that_learn_and_so_do_they_after_loading(tmp_path):
-    network = quantized(trained_model(), tmp_path)
-    network.save(tmp_path / "saved")
+def test_the_step_of_a_bias_is_that_of_its_layers_products_after_loading_and_learning_too(tmp_path):
+    quantized(trained_model(), tmp_path).save(tmp_path / "saved")
     network = Network.load(tmp_path / "saved")
     with torch.no_grad():
-        for module in network.graph.modules():
+        for number, module in enumerate(network.graph.modules()):
             if isinstance(module, ActivationQuantizer | AffineInt8):
-                module.scale.mul_(1.05)
+                module.scale.mul_(1 + 0.01 * number)
+    network.to_proto()
+    for layer in network.layers(having="weight"):
+        source = network.graph.get_submodule(layer.node.args[0].target)
+        expected = source.scale.detach() * layer.formula.scale.detach()
+        assert torch.equal(formula_of(layer.module, "bias").scale, expected)
     assert_within_a_quantum(network, digits().images[TRAINED:])
-    x = {"image": digits().images[TRAINED:]}
-    plain, integers = run_onnx(network.to_proto(), x, optimised=False)[0], run_onnx(network.to_proto(), x)[0]
-    assert np.abs(plain - integers).max() < 0.05 * np.abs(plain).max()
+
+
+def test_layers_that_share_a_weight_share_its_integers(tmp_path):
+    network, x = small(
+        "(float[N,8] x) => (float[N,8] y) { h = MatMul(x, w) y = MatMul(h, w) }", tmp_path, (8,), w=(8, 8)
+    )
+    first, second = network.layers(having="weight")
+    assert first.formula is second.formula
+    assert isinstance(first.formula.weight, torch.nn.Parameter)
+    assert_within_a_quantum(network, x)
 
 
 def test_a_quantised_network_still_takes_batches_and_learns(tmp_path):

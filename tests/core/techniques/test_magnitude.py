@@ -6,7 +6,13 @@ from onnx import ModelProto, helper, numpy_helper
 
 from core.formulas import Codebook, Masked
 from core.network import Network
-from core.techniques.pruning.magnitude import keep_mask, prune_by_magnitude, scheduled
+from core.techniques.pruning.magnitude import (
+    keep_mask,
+    magnitudes,
+    prune_by_magnitude,
+    scheduled,
+    sparsity_of,
+)
 from core.techniques.sharing.codebook import share_by_codebook
 from modelpress import steps
 from modelpress.problem import StepError
@@ -88,6 +94,16 @@ def test_what_a_second_step_drops_holds_what_the_first_one_did(tmp_path):
     first = {layer.name: layer.weight == 0 for layer in network.layers(having="weight")}
     prune_by_magnitude(network, steps.MagnitudePruning(sparsity=0.6), context(network, tmp_path))
     assert all((layer.weight[first[layer.name]] == 0).all() for layer in network.layers(having="weight"))
+
+
+def test_a_dropped_weight_ranks_below_a_kept_one_that_is_zero(tmp_path):
+    network = pruned(tmp_path, sparsity=0.5)
+    layer = network.layer("conv2")
+    dropped = ~layer.formula.mask
+    with torch.no_grad():
+        layer.formula.values.zero_()
+    assert torch.equal(magnitudes(layer) < 0, dropped)
+    assert sparsity_of([magnitudes(layer)]) == 0.5
 
 
 def test_shared_values_stay_shared_among_the_weights_that_are_kept(tmp_path):
