@@ -138,6 +138,6 @@ def measured(
     for label, file in files.items():
         found = measurer.quality(file, test) + measurer.costs(file) + measurer.speed(file)
         values = {figure.metric: figure.value for figure in found}
-        known = {metric: round(values[metric], 4) for metric in WANTED if values.get(metric) is not None}
+        known = {metric: round(value, 4) for metric in WANTED if (value := values.get(metric)) is not None}
         figures[label] = {**known, "wall time, s": round(seconds[label], 1)}
     return figures
