@@ -155,8 +155,16 @@ class Pruner:
         return kept if kept <= unit else (kept - 1) // unit * unit
 
     def _cumulated(self, group: Group) -> Floats:
-        """(n + 1,) what is lost when the 0, 1, ... n worst units are gone."""
-        return np.concatenate([[0.0], np.cumsum(np.sort(self.scores[group.units]))])
+        """(n + 1,) what is lost when the 0, 1, ... n worst units are gone.
+
+        Each is counted against what is left of its group, so that thinning a group further costs more and more:
+        the total worth times -log(share that stays).
+        """
+        lost = np.concatenate([[0.0], np.cumsum(np.sort(self.scores[group.units]))])
+        if lost[-1] <= 0:
+            return lost
+        left = np.maximum(1.0 - lost / lost[-1], np.finfo(np.float64).tiny)
+        return -lost[-1] * np.log(left)
 
     def _removed(self, kept: list[int]) -> Mask:
         removed = np.zeros(self.channels.count, dtype=bool)
