@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+from onnx import TensorProto
 from torch import fx
 
 from core.data.samples import Samples
 from core.formulas import AffineInt8, BiasInt32, attach
 from core.formulas.bias import WIDEST
+from core.network.exporter import float_type
 from core.network.fold_add import fold_additions
 from core.network.fold_bn import fold_batch_norms
 from core.quantizers import ActivationQuantizer
@@ -43,6 +45,11 @@ def quantize_to_int8(network: Network, step: steps.Int8Quantization, ctx: Contex
     samples = ctx.data.calibrate.take(step.samples)
     if not len(samples):
         raise StepError("quantize.int8 needs calibration data", hint="Add training samples; labels are not needed.")
+    if float_type(network.index) != TensorProto.FLOAT:
+        raise StepError(
+            "quantize.int8 takes networks that are stored in float32: integer kernels give no other floats",
+            hint="Start from the float32 model; eight bits are smaller than sixteen.",
+        )
     fold_batch_norms(network)
     fold_additions(network)
     layers = chosen_layers(network, step)

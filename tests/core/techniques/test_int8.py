@@ -333,6 +333,15 @@ def test_without_calibration_data_it_says_what_is_missing(tmp_path):
         quantized(trained_model(), tmp_path, digits().images[:0])
 
 
+def test_a_network_stored_in_sixteen_bits_is_refused_with_the_remedy(tmp_path):
+    model = parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float16[N,8] x) => (float16[N,8] y) { y = MatMul(x, w) }'
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.eye(8, dtype=np.float16), "w"))
+    with pytest.raises(StepError, match="float32"):
+        quantized(model, tmp_path, np.zeros((4, 8), np.float16))
+
+
 def test_a_choice_that_leaves_no_layer_is_an_error(tmp_path):
     with pytest.raises(StepError, match="no layer to work on"):
         quantized(trained_model(), tmp_path, layers={"types": ["ConvTranspose"]})
