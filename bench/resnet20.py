@@ -48,7 +48,10 @@ def main(arguments: list[str]) -> None:
         folder = Path(name)
         original, data = pretrained(source, folder), job_data(source, folder)
         recipes: dict[str, list[Step]] = {
-            "half the MACs": [FilterPruning(macs=0.5), Recover(epochs=epochs)],
+            "half the MACs": [
+                FilterPruning(macs=0.5),
+                Recover(epochs=epochs, augmentation="shift_and_flip", soft_weight=1.0, temperature=4.0),
+            ],
             "int8": [Int8Quantization()],
         }
         files, seconds = {"original": original}, {"original": 0.0}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from core.data.samples import Samples
+from core.training.augment import Augmentation, augmented
 
 MOST_BYTES_ON_CPU = 2**30
 SHARE_OF_GPU = 0.4
@@ -40,6 +41,7 @@ class Lessons:
         arguments: a batch's inputs in the order, of the type and on the device that the graph takes.
         teacher: outputs of the original, computed without gradient.
         most_bytes: what may be kept on the device; left out means a share of what is free.
+        augmentation: how the inputs of shuffled lessons are changed; the original answers for the changed ones.
         beat: called after each batch while the original is asked for all samples, which may take minutes.
     """
 
@@ -51,7 +53,9 @@ class Lessons:
         device: torch.device,
         most_bytes: int | None = None,
         beat: Callable[[], None] = lambda: None,
+        augmentation: Augmentation = "none",
     ) -> None:
+        self._augmentation: Augmentation = augmentation
         self._samples, self._arguments, self._teacher, self._device = samples, arguments, teacher, device
         most = _free(device) if most_bytes is None else most_bytes
         self._kept = self._load(beat) if self._bytes_of_all() <= most else None
@@ -70,6 +74,11 @@ class Lessons:
     def shuffled(self, size: int, generator: torch.Generator, start: int = 0) -> Iterator[Lesson]:
         """Whole batches of one pass in the generator's order, from batch `start` on."""
         size = min(size, len(self))
+        seed = int(torch.randint(2**62, (), generator=generator)) if self._augmentation != "none" else 0
+        for place, lesson in enumerate(self._plain(size, generator, start), start):
+            yield self._changed(lesson, seed + place)
+
+    def _plain(self, size: int, generator: torch.Generator, start: int) -> Iterator[Lesson]:
         if self._kept is None:
             stream = (batch for batch in self._stream(size, generator) if len(batch) == size)
             yield from islice(stream, start, None)
@@ -77,6 +86,14 @@ class Lessons:
         order = torch.randperm(len(self), generator=generator)
         for place in range(start, self.steps(size)):
             yield _rows(self._kept, order[place * size : (place + 1) * size].to(self._device))
+
+    def _changed(self, lesson: Lesson, seed: int) -> Lesson:
+        """The lesson on augmented inputs. Its own seed lets a resumed pass change them as an undisturbed one does."""
+        if self._augmentation == "none":
+            return lesson
+        inputs = augmented(lesson.inputs, self._augmentation, torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            return Lesson(inputs, tuple(self._teacher(*inputs)), lesson.labels)
 
     def ordered(self, size: int = PREPARING) -> Iterator[Lesson]:
         """Every sample once, in order."""

@@ -16,6 +16,7 @@ import torch
 
 from core.data.samples import Samples
 from core.network.network import Network
+from core.training.augment import Augmentation
 from core.training.fit import FitReport, Plan, fit
 from core.training.lessons import PREPARING, Lesson, Lessons
 from core.training.objective import Objective, Output, before_softmax, output_of, variance
@@ -35,6 +36,7 @@ def teach(
     learning_rate: float = 0.01,
     soft_weight: float = 1.0,
     temperature: float = 2.0,
+    augmentation: Augmentation = "none",
     state: Path | None = None,
     **plan: Any,
 ) -> FitReport:
@@ -45,13 +47,14 @@ def teach(
         learning_rate: peak step size.
         soft_weight: weight of the original's outputs; the rest goes to labels, if the task has them.
         temperature: softening of both outputs, for classifiers.
+        augmentation: how training images are changed at each visit.
         state: file for the resumable state.
         plan: other fields of `Plan`.
 
     Raises:
         StepError: no training data, no gradient, or a network that can't take batches.
     """
-    with Classroom(network, ctx, soft_weight, temperature) as room:
+    with Classroom(network, ctx, soft_weight, temperature, augmentation) as room:
         return fit(
             room.graph,
             room.objective,
@@ -75,11 +78,19 @@ class Classroom:
         objective: what is minimised.
     """
 
-    def __init__(self, network: Network, ctx: Context, soft_weight: float = 1.0, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        network: Network,
+        ctx: Context,
+        soft_weight: float = 1.0,
+        temperature: float = 1.0,
+        augmentation: Augmentation = "none",
+    ) -> None:
         if not len(ctx.data.train):
             raise StepError("there are no training data", hint="Give a training set, or leave the step out.")
         self._network, self._ctx = network, ctx
         self._soft_weight, self._temperature = soft_weight, temperature
+        self._augmentation: Augmentation = augmentation
         self._homes = network.device, ctx.original.device
 
     def __enter__(self) -> Classroom:
@@ -102,7 +113,7 @@ class Classroom:
 
     @cached_property
     def train(self) -> Lessons:
-        return self._lessons(self._ctx.data.train)
+        return self._lessons(self._ctx.data.train, self._augmentation)
 
     @cached_property
     def select(self) -> Lessons | None:
@@ -114,10 +125,10 @@ class Classroom:
         """How good the network is now on the selection data; None without any."""
         return None if self.select is None else score(self.graph, self.select, self.objective)
 
-    def _lessons(self, samples: Samples) -> Lessons:
+    def _lessons(self, samples: Samples, augmentation: Augmentation = "none") -> Lessons:
         ctx = self._ctx
         beat = partial(ctx.progress, 0.0, "asking the original")
-        return Lessons(samples, self._network.arguments, self.teacher, ctx.device, beat=beat)
+        return Lessons(samples, self._network.arguments, self.teacher, ctx.device, beat=beat, augmentation=augmentation)
 
     def _lay_out(self, layout: torch.memory_format) -> None:
         """Kernels as the device likes them; on a GPU that is channels last."""

@@ -47,6 +47,7 @@ def recover(network: Network, step: steps.Recover, ctx: Context) -> None:
             soft_weight=step.soft_weight,
             temperature=step.temperature,
             patience=step.patience,
+            augmentation=step.augmentation,
             weight_decay=step.weight_decay,
         )
         ctx.note(f"fine-tuned: {report}")

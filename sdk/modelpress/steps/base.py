@@ -49,6 +49,13 @@ class Layers(Request):
         return value
 
 
+Augmentation = Literal["none", "shift", "shift_and_flip"]
+AUGMENTATION = (
+    "How training images are changed at each visit, which makes few of them go further: moved by up to an eighth, and "
+    "mirrored left to right. The original answers for the changed image; mirror only where labels survive it."
+)
+
+
 class Step(Request):
     """One technique of a recipe, with what it needs to know."""
 

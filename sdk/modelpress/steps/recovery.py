@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from modelpress.steps.base import Step
+from modelpress.steps.base import AUGMENTATION, Augmentation, Step
 
 
 class Recover(Step):
@@ -38,4 +38,5 @@ class Recover(Step):
         le=1000,
         description="Stop after this many epochs without a better figure on the selection data.",
     )
+    augmentation: Augmentation = Field(default="none", description=AUGMENTATION)
     weight_decay: float = Field(default=1e-4, ge=0.0, le=1.0, description="L2 penalty on weights.")
