@@ -148,7 +148,7 @@ def run_step(run: Run, index: int, step: Step) -> StepState:
     except Exception as error:
         failure = as_problem(error, index, step)
         if step.on_failure != "skip" or is_out_of_memory(error):
-            raise failure from error
+            raise failure from (error if failure is not error else error.__cause__)
         record.status, record.reason = "skipped", failure.detail
         warnings.append(f"left out: {failure.detail}")
         run.events.warning("step_skipped", failure.detail)

@@ -91,6 +91,15 @@ def test_a_problem_is_written_and_told_by_the_exit_code(tmp_path):
     assert not list((folder / "outputs").iterdir())
 
 
+def test_a_step_that_can_t_do_what_it_was_asked_ends_as_its_own_problem(tmp_path):
+    too_little = {"technique": "prune.filters", "ratio": 0.01, "scope": "layer"}
+    code, problem = run_core(job_folder(tmp_path / "job", [too_little]))
+    assert code == exits.PROBLEM
+    assert problem["code"] == "step_failed"
+    assert "rounding" in problem["detail"]
+    assert "round_to" in problem["hint"]
+
+
 @pytest.mark.parametrize(
     "text",
     ["{", "[]", '{"contract": 99}', '{"seed": -1}', '{"recipe": [{"technique": "no.such"}]}', None],
