@@ -100,25 +100,45 @@ class Pruner:
         return self._removed(self._greedy(model, target) if self.together else self._even(model, target))
 
     def _greedy(self, model: CostModel, target: float) -> list[int]:
-        """Kept counts, lowered one round count at a time where the loss per saved operation is least."""
-        kept = model.sizes.copy()
+        """Kept counts, lowered one round count at a time where the loss per saved operation is least.
+
+        The last cut is the one of least loss among those that reach the target; then what need not go comes back.
+        """
         losses = [self._cumulated(group) for group in self.groups]
-        while model.total(kept) > target:
+        kept = model.sizes.copy()
+        while (total := model.total(kept)) > target:
             lower = np.array([self._lower(g, int(k)) for g, k in zip(self.groups, kept, strict=True)], dtype=np.float64)
             saved = model.saved(kept, kept - lower)
-            lost = np.array(
-                [
-                    loss[int(n - low)] - loss[int(n - k)]
-                    for loss, n, k, low in zip(losses, model.sizes, kept, lower, strict=True)
-                ]
-            )
+            lost = self._between(losses, model.sizes, kept, lower)
             if not (saved > 0).any():
                 break
             price = np.full(len(saved), np.inf)
             np.divide(lost, saved, out=price, where=saved > 0)
             best = int(price.argmin())
+            finishing = total - saved <= target
+            if finishing[best]:
+                best = int(np.where(finishing, lost, np.inf).argmin())
             kept[best] = lower[best]
-        return [int(k) for k in kept]
+        return [int(k) for k in self._refilled(model, target, losses, kept)]
+
+    def _refilled(self, model: CostModel, target: float, losses: list[Floats], kept: Floats) -> Floats:
+        """The counts raised again, dearest first, as far as the target allows."""
+        while True:
+            higher = np.array(
+                [self._higher(g, int(k)) for g, k in zip(self.groups, kept, strict=True)], dtype=np.float64
+            )
+            fits = (higher > kept) & (model.total(kept) - model.saved(kept, kept - higher) <= target)
+            if not fits.any():
+                return kept
+            regained = np.where(fits, self._between(losses, model.sizes, higher, kept), -np.inf)
+            best = int(regained.argmax())
+            kept[best] = higher[best]
+
+    @staticmethod
+    def _between(losses: list[Floats], sizes: Floats, more: Floats, fewer: Floats) -> Floats:
+        """(groups,) what each group loses on its way from keeping `more` to keeping `fewer`."""
+        rows = zip(losses, sizes, more, fewer, strict=True)
+        return np.array([loss[int(n - low)] - loss[int(n - high)] for loss, n, high, low in rows])
 
     def _even(self, model: CostModel, target: float) -> list[int]:
         fractions = np.linspace(0.0, 1.0, 1001)
@@ -153,6 +173,10 @@ class Pruner:
         """The next allowed count below; the same where there is none."""
         unit = self._unit(group)
         return kept if kept <= unit else (kept - 1) // unit * unit
+
+    def _higher(self, group: Group, kept: int) -> int:
+        """The next allowed count above; the same where there is none."""
+        return min((kept // self._unit(group) + 1) * self._unit(group), len(group.units))
 
     def _cumulated(self, group: Group) -> Floats:
         """(n + 1,) what is lost when the 0, 1, ... n worst units are gone.

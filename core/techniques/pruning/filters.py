@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.network.channels import Channels, Group, analyse
@@ -21,7 +22,7 @@ from core.network.network import Network
 from core.network.shapes import value_shapes
 from core.network.surgery import remove_units
 from core.techniques.pruning import scores
-from core.techniques.pruning.budget import LayerCost, Pruner
+from core.techniques.pruning.budget import CostModel, LayerCost, Pruner
 from core.techniques.registry import technique
 from modelpress import steps
 from modelpress.problem import StepError
@@ -41,7 +42,9 @@ def prune_filters(network: Network, step: steps.FilterPruning, ctx: Context) -> 
     worth = score(network, channels, groups, step.criterion, ctx)
     pruner = Pruner(channels, groups, worth, step.round_to, step.scope == "global")
     if step.macs is not None:
-        removed = pruner.by_cost(layer_costs(network, channels), step.macs)
+        costs = layer_costs(network, channels)
+        removed = pruner.by_cost(costs, step.macs)
+        warn_if_missed(CostModel(costs, groups, channels.count), groups, removed, step.macs, ctx)
     else:
         assert step.ratio is not None
         removed = pruner.by_fraction(step.ratio)
@@ -54,6 +57,20 @@ def prune_filters(network: Network, step: steps.FilterPruning, ctx: Context) -> 
     for group in groups:
         gone = int(removed[group.units].sum())
         ctx.note(f"{', '.join(group.layers)}: {len(group.units)} -> {len(group.units) - gone} channels")
+
+
+def warn_if_missed(
+    model: CostModel, groups: list[Group], removed: NDArray[np.bool_], wanted: float, ctx: Context
+) -> None:
+    """Say so where locks and rounding leave more than was asked for."""
+    kept = np.array([len(group.units) - removed[group.units].sum() for group in groups], dtype=np.float64)
+    reached = model.total(kept) / model.total(model.sizes)
+    if reached > wanted:
+        ctx.warn(
+            "macs_not_reached",
+            f"{wanted:.1%} of the multiply-accumulates were asked for, and {reached:.1%} is the least that layers that "
+            "can't be cut and round counts allow",
+        )
 
 
 def chosen_groups(network: Network, channels: Channels, step: steps.FilterPruning) -> list[Group]:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from core.network.channels import analyse
 from core.network.network import Network
 from core.techniques.pruning import scores
-from core.techniques.pruning.budget import CostModel
+from core.techniques.pruning.budget import CostModel, Pruner
 from core.techniques.pruning.filters import layer_costs, prune_filters
 from core.zoo.build import build
 from modelpress import steps
@@ -105,6 +105,32 @@ def test_half_the_macs_of_a_resnet_are_gone_and_counts_are_round(criterion: str,
     assert all(layer.out_channels % 8 == 0 for layer in network.layers(kinds=["Conv"]))
     assert any("->" in note for note in notes)
     onnx.checker.check_model(network.to_proto(), full_check=True)
+
+
+def test_the_target_is_met_as_closely_as_rounding_allows() -> None:
+    network = resnet()
+    channels = analyse(network)
+    costs = layer_costs(network, channels)
+    model = CostModel(costs, channels.groups, channels.count)
+    pruner = Pruner(channels, channels.groups, scores.group_shares(network, channels), 4, together=True)
+    for keep in (0.9, 0.7, 0.5, 0.3):
+        removed = pruner.by_cost(costs, keep)
+        kept = np.array([len(g.units) - removed[g.units].sum() for g in channels.groups], dtype=np.float64)
+        assert model.total(kept) <= keep * model.total(model.sizes)
+        for place, size in enumerate(model.sizes):
+            more = kept.copy()
+            more[place] = min(more[place] + 4, size)
+            assert (more == kept).all() or model.total(more) > keep * model.total(model.sizes)
+
+
+def test_a_target_that_can_t_be_met_is_told(tmp_path: Path) -> None:
+    network = chain(FIRST, SECOND)
+    train = samples_of({"x": np.ones((4, 3), np.float32)})
+    context = context_for(network.copy(), tmp_path, train)
+    prune_filters(network, steps.FilterPruning(macs=0.001, round_to=1), context)
+    (code, text) = context.warnings[0]  # type: ignore[attr-defined]  the helper's list
+    assert code == "macs_not_reached"
+    assert "25.0%" in text
 
 
 def test_the_cost_model_counts_what_is_really_left() -> None:
