@@ -149,7 +149,8 @@ def check_step(step: Step, index: int, network: Network) -> None:
         ],
     )
     try:
-        check_recipe([step], inspection)
+        # A step that may be skipped is one whose failure counts: with nothing to work on it fails.
+        check_recipe([step.model_copy(update={"on_failure": "stop"})], inspection)
     except RecipeInvalid as error:
         place = f"/recipe/{index}"
         errors = [

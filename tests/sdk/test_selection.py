@@ -1,10 +1,11 @@
 import pytest
 
-from modelpress.inspection import Inspection, LayerInfo
-from modelpress.problem import RecipeInvalid
+from modelpress.inspection import Inspection, LayerInfo, TensorInfo
+from modelpress.problem import RecipeInvalid, RequestInvalid
 from modelpress.recipe import parse_steps
-from modelpress.selection import check_recipe, matches, select_layers
+from modelpress.selection import check_recipe, check_task, matches, select_layers
 from modelpress.steps import Layers
+from modelpress.task import Classification
 
 
 def layer(name: str, type: str = "Conv", channels: int = 8) -> LayerInfo:
@@ -80,7 +81,7 @@ def test_parts_answer_to_the_name_of_the_whole(name: str, pattern: str, is_match
         ({"layers": {"skip": ["nope"]}}, "/recipe/0/layers/skip/0", "unknown_layer", "nope"),
         ({"layers": {"positions": [1, 6]}}, "/recipe/0/layers/positions/1", "unknown_layer", "has 6"),
         ({"layers": {"positions": [-7]}}, "/recipe/0/layers/positions/0", "unknown_layer", "-7"),
-        ({"layers": {"types": ["LSTM"]}}, "/recipe/0/layers", "no_layer", "Conv"),
+        ({"layers": {"types": ["LSTM"]}}, "/recipe/0/layers", "no_layer", "type LSTM"),
         ({"layers": "head", "ratio": 0.9, "scope": "layer"}, "/recipe/0/ratio", "layer_emptied", "0.75"),
     ],
 )
@@ -115,6 +116,52 @@ def test_a_layer_that_can_not_be_cut_is_not_emptied_either():
         update={"layers": [layer("stem"), layer("head", channels=4).model_copy(update={"prunable": 0})]}
     )
     check_recipe(parse_steps([{"technique": "prune.filters", "ratio": 0.8, "scope": "layer"}]), locked)
+
+
+def analysed(name: str, channels: int, prunable: int, locked: str | None = None) -> LayerInfo:
+    return layer(name, channels=channels).model_copy(update={"prunable": prunable, "locked": locked})
+
+
+CUTTABLE = MODEL.model_copy(
+    update={"layers": [analysed("a", 8, 8), analysed("b", 12, 12), analysed("head", 1, 0, "it is an output")]}
+)
+
+
+@pytest.mark.parametrize(
+    "step, pointer, code, said",
+    [
+        ({"layers": "head"}, "/recipe/0/layers", "locked", "it is an output"),
+        ({"ratio": 0.91}, "/recipe/0/ratio", "layer_emptied", "at most 0.9"),
+        ({"ratio": 0.999}, "/recipe/0/ratio", "layer_emptied", "the 2 chosen layers have 20 channels"),
+    ],
+)
+def test_filters_that_can_not_go_are_not_asked_for(step: dict, pointer: str, code: str, said: str):
+    with pytest.raises(RecipeInvalid) as refused:
+        check_recipe(parse_steps([{"technique": "prune.filters", **step}]), CUTTABLE)
+    [error] = refused.value.errors
+    assert (error.pointer, error.code) == (pointer, code)
+    assert said in error.detail
+
+
+@pytest.mark.parametrize(
+    "step", [{"ratio": 0.9}, {"layers": "head", "on_failure": "skip"}, {"layers": ["a", "head"], "ratio": 0.5}]
+)
+def test_filters_that_can_go_may_be_asked_for(step: dict):
+    check_recipe(parse_steps([{"technique": "prune.filters", **step}]), CUTTABLE)
+
+
+def test_a_step_that_may_be_skipped_needs_no_layer():
+    step = {"technique": "prune.filters", "layers": {"types": ["LSTM"]}, "on_failure": "skip"}
+    check_recipe(parse_steps([step]), MODEL)
+
+
+def test_a_task_judges_an_output_that_is_there():
+    model = MODEL.model_copy(update={"outputs": [TensorInfo(name="scores", type="float32", shape=["N", 10])]})
+    for output in (None, "scores"):
+        check_task(Classification(output=output), model)
+    with pytest.raises(RequestInvalid, match="scores") as refused:
+        check_task(Classification(output="score"), model)
+    assert [error.pointer for error in refused.value.errors] == ["/task/output"]
 
 
 def test_what_follows_a_student_is_not_checked_against_the_teacher():
