@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from modelpress.inspection import Inspection
 from modelpress.problem import ModelError, Problem, ProblemError
 from modelpress.recipe import parse_steps
-from modelpress.selection import check_recipe
+from modelpress.selection import check_recipe, check_task
+from modelpress.task import task_adapter
 from store import states
 from store.problems import DatasetRejected, ModelRejected
 from store.states import stored
@@ -119,7 +120,9 @@ def release(session: Session, job: Job) -> None:
     if session.scalars(unready.where(JobDataset.job_id == job.id, Dataset.state != "ready")).one():
         return
     try:
-        check_recipe(parse_steps(job.spec["recipe"]), Inspection.model_validate(model.inspection))
+        inspection = Inspection.model_validate(model.inspection)
+        check_recipe(parse_steps(job.spec["recipe"]), inspection)
+        check_task(task_adapter.validate_python(job.spec["task"]), inspection)
     except ProblemError as error:
         give_up(session, job, stored(error.problem()))
         return

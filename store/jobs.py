@@ -15,7 +15,7 @@ from modelpress.job import Job as JobSpec
 from modelpress.job import JobData
 from modelpress.problem import FieldProblem, RequestInvalid
 from modelpress.resources import TERMINAL, JobRequest
-from modelpress.selection import check_recipe
+from modelpress.selection import check_recipe, check_task
 from modelpress.steps import Step
 from store import dependents, states
 from store.database import now
@@ -55,7 +55,9 @@ def draft(scope: Scope, request: JobRequest, steps: Sequence[Step]) -> Draft:
     if model.state == "rejected":
         raise ModelRejected(f"{model.id} was rejected: {(model.error or {}).get('detail', '')}")
     if model.state == "ready":
-        check_recipe(list(steps), Inspection.model_validate(model.inspection))
+        inspection = Inspection.model_validate(model.inspection)
+        check_recipe(list(steps), inspection)
+        check_task(request.task, inspection)
     datasets = {
         role: scope.get(Dataset, dataset_id, share=True)
         for role in ("train", "eval")

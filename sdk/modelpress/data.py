@@ -1,5 +1,6 @@
 """Data sets: the files' format, how raw values become inputs, and who gets which samples."""
 
+from itertools import combinations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -96,7 +97,27 @@ class Splits(Request):
         ranges = [part for part in parts if isinstance(part, Range)]
         if ranges and len(ranges) != len(parts):
             raise ValueError("declare all of train, select and test as ranges, or none")
+        self.refuse_overlap("select", "test")
         fractions = [part for part in parts if not isinstance(part, Range)]
         if fractions and sum(fractions) > 1.0 + 1e-9:
             raise ValueError(f"train + select + test is {sum(fractions):g}, more than 1")
+        return self
+
+    def refuse_overlap(self, *names: str) -> None:
+        """Raise ValueError where two of these roles, cut from the same data set, declare the same samples."""
+        parts = [(name, part) for name in names if isinstance(part := getattr(self, name), Range)]
+        for (one, a), (other, b) in combinations(parts, 2):
+            if a.start < b.stop and b.start < a.stop:
+                raise ValueError(f"{one} ({a.start}:{a.stop}) and {other} ({b.start}:{b.stop}) overlap")
+
+
+class Cut(Request):
+    """What a job's data share, however it names its data sets: the roles cut from one set have no sample twice."""
+
+    splits: Splits = Field(default_factory=Splits, description="Who gets which samples.")
+
+    @model_validator(mode="after")
+    def roles_are_apart(self) -> Self:
+        if getattr(self, "eval", None) is None:
+            self.splits.refuse_overlap("train", "select", "test")
         return self

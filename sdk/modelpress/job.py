@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from modelpress.base import CONTRACT, Request
-from modelpress.data import DatasetFormat, Splits
+from modelpress.data import Cut, DatasetFormat
 from modelpress.steps import AnyStep
 from modelpress.task import Match, Task
 
@@ -65,12 +65,11 @@ class DatasetFiles(DatasetFormat):
     files: list[str] = Field(description="Names in `inputs/`, in order.", min_length=1)
 
 
-class JobData(Request):
+class JobData(Cut):
     """The data of a job: `train` is cut into roles unless there is an `eval` to measure on."""
 
     train: DatasetFiles | None = Field(default=None, description="What may be learnt from; null means none.")
     eval: DatasetFiles | None = Field(default=None, description="What is measured on; null means a part of `train`.")
-    splits: Splits = Field(default_factory=Splits, description="Who gets which samples.")
 
 
 class Job(Request):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import AfterValidator, AwareDatetime, Discriminator, Field, Tag
 
 from modelpress.base import Answer, Request
-from modelpress.data import DatasetFormat, Splits
+from modelpress.data import Cut, DatasetFormat
 from modelpress.inspection import Inspection
 from modelpress.job import Budget, Measuring, Target
 from modelpress.problem import Problem
@@ -165,12 +165,11 @@ class Dataset(Answer):
 # -- jobs ---------------------------------------------------------------------------------------------------
 
 
-class JobDataRequest(Request):
+class JobDataRequest(Cut):
     """Ids of data sets; `train` alone is cut into all roles."""
 
     train: str | None = Field(default=None, description="Id of the data set that may be learnt from.")
     eval: str | None = Field(default=None, description="Id of the data set that is measured on.")
-    splits: Splits = Field(default_factory=Splits, description="Who gets which samples.")
 
 
 def _kind_of_recipe(value: Any) -> str:

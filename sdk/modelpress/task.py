@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from modelpress.base import Request
 
@@ -31,3 +31,5 @@ class Match(Request):
 
 
 Task = Annotated[Classification | Regression | Match, Field(discriminator="type")]
+
+task_adapter: TypeAdapter[Task] = TypeAdapter(Task)

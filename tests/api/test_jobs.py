@@ -265,3 +265,11 @@ def test_a_deleted_model_takes_no_jobs_and_ends_those_that_wait_for_it(service: 
     assert client.get(f"/v1/models/{model_id}").status_code == 404
     assert client.get(f"/v1/jobs/{job['id']}").json()["state"] == "cancelled"
     assert client.post("/v1/jobs", json={"model_id": model_id, "recipe": []}).status_code == 404
+
+
+def test_an_output_that_the_model_does_not_have_is_not_judged(sqlite_service: Service):
+    client = sqlite_service.client()
+    body = {"model_id": sqlite_service.model(), "recipe": [], "task": {"type": "match", "output": "nope"}}
+    answer = client.post("/v1/jobs", json=body)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/task/output"]

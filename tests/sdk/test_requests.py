@@ -7,10 +7,10 @@ from pydantic import BaseModel
 
 from modelpress.data import DatasetFormat, Preparation, Splits
 from modelpress.events import Progress, UnknownEvent, parse_event
-from modelpress.job import Job
+from modelpress.job import Job, JobData
 from modelpress.problem import RequestInvalid
 from modelpress.resources import Job as JobAnswer
-from modelpress.resources import JobRequest, ModelRequest, UploadRequest
+from modelpress.resources import JobDataRequest, JobRequest, ModelRequest, UploadRequest
 from modelpress.validation import parse_request
 
 JOB = {"model_id": "mdl_1", "recipe": []}
@@ -61,6 +61,26 @@ def test_what_is_wrong_is_refused_with_the_path_to_it(model: type[BaseModel], ra
 def test_splits_that_can_not_be_made_are_refused(splits: dict[str, Any], said: str):
     with pytest.raises(RequestInvalid, match=said):
         parse_request(Splits, splits)
+
+
+def ranges(*bounds: tuple[int, int]) -> dict[str, Any]:
+    return {
+        name: {"start": start, "stop": stop}
+        for name, (start, stop) in zip(("train", "select", "test"), bounds, strict=True)
+    }
+
+
+@pytest.mark.parametrize("model", [JobData, JobDataRequest])
+def test_no_sample_of_one_set_has_two_roles(model: type[BaseModel]):
+    with pytest.raises(RequestInvalid, match=r"select .* and test .* overlap"):
+        parse_request(model, {"splits": ranges((0, 10), (10, 20), (19, 30))})
+    with pytest.raises(RequestInvalid, match=r"train .* and test .* overlap"):
+        parse_request(model, {"splits": ranges((5, 10), (10, 20), (0, 6))})
+    parse_request(model, {"splits": ranges((0, 10), (10, 20), (20, 30))})
+
+
+def test_a_set_of_its_own_to_measure_on_is_counted_from_0_again():
+    parse_request(JobDataRequest, {"train": "a", "eval": "b", "splits": ranges((0, 90), (0, 5), (5, 9))})
 
 
 def test_splits_may_be_declared_as_ranges():
