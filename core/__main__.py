@@ -15,6 +15,7 @@ from core.atomic import write_json
 from core.measure.peak import open_mark
 from core.memory import is_out_of_memory
 from core.sandbox import close_in
+from core.wording import message_of
 from modelpress.problem import OutOfMemory, ProblemError
 
 
@@ -79,7 +80,7 @@ def crash(folder: Path, error: Exception) -> int:
     if is_out_of_memory(error):
         problem = OutOfMemory("the job needed more memory than it may use", hint=OUT_OF_MEMORY_HINT)
         return fail(folder, problem, exits.OUT_OF_MEMORY)
-    return fail(folder, ProblemError(f"{type(error).__name__}: {str(error)[:500]}"), exits.PROBLEM)
+    return fail(folder, ProblemError(f"{type(error).__name__}: {message_of(error)}"), exits.PROBLEM)
 
 
 OUT_OF_MEMORY_HINT = "Allow more with `budget.memory_bytes`, or use a smaller model, data set or batch."

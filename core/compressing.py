@@ -23,6 +23,7 @@ from core.memory import is_out_of_memory
 from core.network.network import Network
 from core.seeds import be_deterministic, seed_step
 from core.techniques.registry import find
+from core.wording import message_of
 from modelpress.job import Job
 from modelpress.problem import OutOfTime, ProblemError, StepError, Unavailable
 from modelpress.result import Candidate, StepRecord
@@ -154,6 +155,8 @@ def run_step(run: Run, index: int, step: Step) -> StepState:
         run.events.warning("step_skipped", failure.detail)
         record.seconds = time.monotonic() - began
         state = run.candidates.skipped(index, record, warnings)
+    for note in record.notes:
+        run.events.note(index, step.technique, note)
     run.events.step_finished(index, step.technique, record.status, record.seconds)
     tell_metrics(run, state)
     return state
@@ -223,7 +226,7 @@ def as_problem(error: Exception, index: int, step: Step) -> ProblemError:
         error.args = (error.detail,)
         return error
     traceback.print_exception(error)  # into the job's log
-    return StepError(f"{place}: {type(error).__name__}: {str(error)[:500]}")
+    return StepError(f"{place}: {type(error).__name__}: {message_of(error)}")
 
 
 def tell_metrics(run: Run, state: StepState) -> None:

@@ -44,10 +44,14 @@ def run_compression(folder: Path, job: Job, events: Events, clock: Clock) -> Res
 
 def run_inspection(folder: Path, job: Job, events: Events) -> Result:
     from core.inspecting import inspect  # torch, which hashing does without
+    from core.measure.runner import load_model
     from core.network.network import Network
 
     events.progress("importing", 0.1, "reading the model")
     network = Network.from_onnx(folder / "inputs" / job.model)
+    checked = folder / "tmp" / "original.onnx"
+    network.to_onnx(checked)
+    load_model(checked)
     events.progress("inspecting", 0.5, "looking at the layers")
     size = sum(path.stat().st_size for path in files(folder / "inputs"))
     found = inspect(network, size, folder / "tmp")

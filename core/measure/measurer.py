@@ -16,7 +16,8 @@ from core.measure.footprint import measure_footprint
 from core.measure.latency import time_pair
 from core.measure.layers import LayerFigures, measure_layers
 from core.measure.quality import Reference, measure_quality
-from core.measure.runner import RUNTIME_ERRORS, Arrays, Runner, open_session
+from core.measure.runner import RUNTIME_ERRORS, Arrays, Runner, load_model, open_session
+from core.wording import message_of
 from modelpress.job import Measuring
 from modelpress.problem import ModelError
 from modelpress.result import Measurement
@@ -44,13 +45,13 @@ class Measurer:
     def __post_init__(self) -> None:
         proto = onnx.load(self.original)
         self.interface = interface_of(proto)
+        self.session = load_model(self.original, self.how.threads)
+        runner = Runner(self.session, self.interface)
         try:
-            self.session = open_session(self.original, self.how.threads)
-            runner = Runner(self.session, self.interface)
             runner.run(self.sample)
         except RUNTIME_ERRORS as error:
             raise ModelError(
-                f"onnxruntime can't run the model: {str(error)[:500]}",
+                f"onnxruntime can't run the model: {message_of(error)}",
                 hint="Try it in onnxruntime yourself; where its input shape is free, give data of a shape it takes.",
             ) from error
         self.reference = Reference(runner, self.interface.output(self.task.output).name)

@@ -7,6 +7,8 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states  # pyright: ignore[reportAttributeAccessIssue]  # compiled
 
 from core.interface import Interface
+from core.wording import message_of
+from modelpress.problem import ModelError
 
 RUNTIME_ERRORS = (
     states.Fail,
@@ -51,6 +53,20 @@ def open_session(
         options.profile_file_prefix = str(profile)
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def load_model(model: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """A session on a client's model.
+
+    Raises:
+        ModelError: onnxruntime does not take it; it names the node.
+    """
+    try:
+        return open_session(model, threads)
+    except RUNTIME_ERRORS as error:
+        raise ModelError(
+            f"onnxruntime can't load the model: {message_of(error)}", hint="Try it in onnxruntime yourself."
+        ) from error
 
 
 def run_session(session: onnxruntime.InferenceSession, names: list[str], inputs: Arrays) -> Arrays:

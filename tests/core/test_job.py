@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from core.clock import Clock
 from modelpress import steps
@@ -15,6 +15,7 @@ from modelpress.inspection import Inspection
 from modelpress.problem import (
     DataEmpty,
     DataUnsafe,
+    ModelError,
     ModelNotFinite,
     OutOfTime,
     RecipeInvalid,
@@ -263,6 +264,34 @@ def test_inspecting_finds_layers_costs_and_what_can_be_pruned(tmp_path):
     assert found.operators["Conv"].native
     assert found.inputs[0].shape == ["N", 1, 8, 8]
     assert found.parameters == sum(layer.parameters for layer in found.layers)
+
+
+def product(axis: int | str) -> onnx.ModelProto:
+    """x (n, axis) @ w (5, 4), in a node called `odd`."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="odd")],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", axis])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(np.ones((5, 4), np.float32), "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("kind", ["inspect", "compress"])
+def test_shapes_that_do_not_fit_are_the_model_s_fault_and_the_node_is_named(tmp_path, kind):
+    folder = job_folder(tmp_path / "job", [], kind=kind, model=product(4), task={"type": "match"}, data={})
+    with pytest.raises(ModelError, match="odd") as failure:
+        run_here(folder)
+    assert failure.value.code == "model_invalid"
+    assert str(folder) not in failure.value.detail
+
+
+def test_a_model_that_made_up_sizes_do_not_fit_is_inspected_all_the_same(tmp_path):
+    found = run_here(job_folder(tmp_path / "job", [], kind="inspect", model=product("free"))).inspection
+    (note,) = found["notes"]
+    assert "MatMul node 'odd' can't be computed" in note
+    assert "tlparse" not in note
 
 
 def test_verifying_hashes_the_inputs(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import fx
 
 import core
 from core import exits
@@ -144,6 +145,16 @@ def test_running_out_of_memory_is_told_apart_from_a_crash(tmp_path, error, capsy
     assert crash(tmp_path, error) == exits.OUT_OF_MEMORY
     problem = json.loads((tmp_path / "result.json").read_text())
     assert (problem["code"], problem["category"]) == ("out_of_memory", "resource")
+
+
+def test_a_problem_s_detail_holds_nothing_of_the_tracer(tmp_path, capsys):
+    graph = fx.symbolic_trace(torch.nn.Linear(5, 4))
+    with pytest.raises(RuntimeError) as failure:
+        fx.Interpreter(graph).run(torch.zeros(1, 4))
+    assert "While executing" in str(failure.value)
+    crash(tmp_path, failure.value)
+    detail = json.loads((tmp_path / "result.json").read_text())["detail"]
+    assert detail == "RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x4 and 5x4)"
 
 
 def test_a_crash_is_a_problem_of_ours_with_the_trace_in_the_log(tmp_path, capsys):
