@@ -1,7 +1,8 @@
 """Where a model file spends its parameters, its multiply-accumulates and its time, layer by layer.
 
 Times come from onnxruntime's profile of the optimised model. It fuses nodes, and a fused node's time is that of
-the whole group: it is given to the layer in the group and labelled with the operators that ran.
+the whole group: it is given to the first layer in the group and labelled with the operators that ran. A layer that
+ran inside another, or was folded into its weights, has no time of its own.
 """
 
 import re
@@ -23,7 +24,7 @@ OTHER = "(other)"
 
 @dataclass
 class LayerFigures:
-    """One layer. Times are medians over runs, None where the profile could not be had."""
+    """One layer. Times are medians over runs, None where nothing ran under its name."""
 
     name: str
     op_type: str
@@ -54,11 +55,9 @@ def measure_layers(proto: ModelProto, inputs: Arrays, scratch: Path) -> list[Lay
     except RUNTIME_ERRORS:
         return list(layers.values())
     rest = LayerFigures(OTHER, "", 0, 0, None, 0.0)
-    for layer in layers.values():
-        layer.milliseconds = 0.0
     owners = Owners(costs.source, set(layers))
     for name, op_type, milliseconds in per_node(runs):
-        layer = layers.get(owners.of(name), rest)
+        layer = layers.get(owners.of(name, op_type), rest)
         layer.milliseconds = (layer.milliseconds or 0.0) + milliseconds
         if op_type not in layer.ran_as:
             layer.ran_as.append(op_type)
@@ -81,16 +80,22 @@ class Owners:
 
     def __init__(self, source: Source, layers: set[int]) -> None:
         self.source = source
-        self.layers = {index for index in layers if source.nodes[index].op_type in OWNERS} or layers
+        self.owners = {index for index in layers if source.nodes[index].op_type in OWNERS} or layers
 
-    def of(self, name: str) -> int:
-        """Place of the layer, or -1."""
+    def of(self, name: str, op_type: str) -> int:
+        """Place of the layer, or -1.
+
+        Args:
+            op_type: what ran; a normalisation that did not run as one is part of the layer before it.
+        """
         place = self._place(name)
+        if place is None and name.endswith(ALONE):  # a normalisation that runs as a convolution of its own
+            return self.source.producer.get(name.removesuffix(ALONE), -1)
         if place is None:
             return -1
-        if place in self.layers:
-            return place
-        return self._behind(place)
+        layers = {index for index in self.owners if self.source.nodes[index].op_type not in FUSED - {op_type}}
+        found = place if place in layers else self._behind(place, layers)
+        return place if found < 0 and place in self.owners else found
 
     def _place(self, name: str) -> int | None:
         numbered = re.search(r"(?<![a-z])node_(\d+)", name)
@@ -98,7 +103,7 @@ class Owners:
             return int(numbered.group(1))
         return self.source.producer.get(re.sub(r"_nchwc$", "", name))
 
-    def _behind(self, place: int) -> int:
+    def _behind(self, place: int, layers: set[int]) -> int:
         """The last layer whose output reaches `place` through nodes that own no weights and have one input to fuse."""
         node = self.source.nodes[place]
         if node.op_type not in FUSED:
@@ -107,7 +112,7 @@ class Owners:
         for name in node.input:
             before = self.source.producer.get(name)
             if before is not None and name not in self.source.constants:
-                found = max(found, before if before in self.layers else self._behind(before))
+                found = max(found, before if before in layers else self._behind(before, layers))
         return found
 
 
@@ -116,3 +121,6 @@ FUSED = {
     *("Add", "Sum", "Mul", "BatchNormalization", "QuantizeLinear", "DequantizeLinear", "Identity", "Cast"),
 }
 """Operators that onnxruntime folds into the layer before them."""
+
+ALONE = "_bn_nchwc"
+"""What onnxruntime puts behind the output of a normalisation that it could not fold."""

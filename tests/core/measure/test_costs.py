@@ -92,6 +92,23 @@ def test_a_model_that_does_not_run_has_no_multiply_accumulates(tmp_path):
     assert Costs(cnn(), {"x": np.zeros((1, 3, 8, 8), np.float32)}, tmp_path).macs is None
 
 
+def test_a_folded_normalisation_has_no_time_of_its_own(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["x", "conv.weight"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["a", "bn.weight", "b", "m", "v"], ["c"]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("BatchNormalization", ["d", "last.weight", "b", "m", "v"], ["y"]),
+    ]
+    weights = {"conv.weight": f4(4, 1, 3, 3), "bn.weight": f4(4), "last.weight": f4(4)}
+    weights |= {name: f4(4) for name in "bmv"}
+    conv, folded, last, _ = measure_layers(model(nodes, weights, [1, 1, 8, 8]), IMAGE, tmp_path)
+    assert (conv.name, folded.name, last.name) == ("conv", "bn", "last")
+    assert conv.milliseconds is not None
+    assert conv.milliseconds > 0
+    assert (folded.milliseconds, folded.ran_as) == (None, [])
+    assert last.ran_as  # behind the Relu nothing folds it
+
+
 def test_the_time_of_fused_nodes_goes_to_their_layer(tmp_path):
     layers = measure_layers(cnn(), IMAGE, tmp_path)
     assert [layer.name for layer in layers] == ["conv1", "conv2", "fc", OTHER]
