@@ -1,12 +1,14 @@
 """Recipes: steps in order, from YAML, JSON, or the name of a built-in one."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from modelpress.base import Request
 from modelpress.problem import FieldProblem, RecipeInvalid
@@ -16,17 +18,26 @@ from modelpress.validation import field_problems
 MOST_STEPS = 100
 
 
+OutOfOrder = PydanticCustomError
+"""A ValueError that knows the offending step: `problems_of` makes it part of the pointer."""
+
+
+def out_of_order(index: int, detail: str) -> OutOfOrder:
+    return OutOfOrder("order", "{detail}", {"detail": detail, "index": index})
+
+
 def check_order(steps: Sequence[Step]) -> None:
-    """Raise ValueError where a step of an earlier stage follows one of a later stage."""
+    """Raise OutOfOrder where a step of an earlier stage follows one of a later stage."""
     reached, because = Stage.STRUCTURE, ""
     for index, step in enumerate(steps):
         stage = step.stage
         if stage is None:
             continue
         if stage < reached:
-            raise ValueError(
+            raise out_of_order(
+                index,
                 f"step {index} ({step.technique}) changes the network's {stage.name.lower()} and can't follow "
-                f"{because}, which settled its {reached.name.lower()}; move it before"
+                f"{because}, which settled its {reached.name.lower()}; move it before",
             )
         if stage > reached:
             reached, because = stage, f"{step.technique} (step {index})"
@@ -66,10 +77,25 @@ def parse_steps(raw: Any) -> list[Step]:
         raise RecipeInvalid("; ".join(f"{e.pointer}: {e.detail}" for e in errors[:3]), errors=errors)
     try:
         check_order(steps)
-    except ValueError as error:
-        order = FieldProblem(pointer="/recipe", code="order", detail=str(error))
-        raise RecipeInvalid(str(error), errors=[order]) from None
+    except OutOfOrder as error:
+        place = f"/recipe/{(error.context or {})['index']}"
+        order = FieldProblem(pointer=place, code=error.type, detail=error.message())
+        raise RecipeInvalid(error.message(), errors=[order]) from None
     return steps
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe one, for which `1e-4` is a number, as in YAML 1.2, rather than text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """Plain data; raises yaml.YAMLError."""
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
 def _document(text: str) -> Any:
@@ -80,7 +106,7 @@ def _document(text: str) -> Any:
     except RecursionError:
         raise RecipeInvalid("not YAML or JSON that can be read: nested too deeply") from None
     try:
-        return yaml.safe_load(text)
+        return read_yaml(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise RecipeInvalid(f"not YAML or JSON: {error}") from None
 

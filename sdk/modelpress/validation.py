@@ -35,6 +35,8 @@ def problems_of(items: Sequence[ErrorDetails], prefix: str = "") -> list[FieldPr
     found = []
     for item in items:
         path = [str(part) for part in item["loc"] if part not in UNION_TAGS]
+        if item["type"] == "order":
+            path.append(str(item.get("ctx", {})["index"]))
         if item["type"].startswith("union_tag"):
             path.append(item.get("ctx", {})["discriminator"].strip("'"))
         parts = [f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path]

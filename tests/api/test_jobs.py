@@ -78,7 +78,7 @@ def test_a_waiting_job_fails_with_the_reason_its_model_was_rejected_for(service:
         ([PRUNE | {"layers": ["conv9"]}], "/recipe/0/layers/names/0", "unknown_layer"),
         ([PRUNE | {"ratio": 0.9, "scope": "layer", "layers": ["conv1"]}], "/recipe/0/ratio", "layer_emptied"),
         ([PRUNE | {"rato": 0.5}], "/recipe/0/rato", "extra_forbidden"),
-        ([{"technique": "quantize.int8"}, PRUNE], "/recipe", "value_error"),
+        ([{"technique": "quantize.int8"}, PRUNE], "/recipe/1", "order"),
         ("no_such_recipe", "/recipe", "unknown_recipe"),
         ([{"technique": "prune.everything"}], "/recipe/0/technique", "union_tag_invalid"),
     ],

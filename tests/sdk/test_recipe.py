@@ -82,7 +82,7 @@ def test_a_step_of_an_earlier_stage_after_a_later_one_is_refused_with_the_reason
         read_recipe(json.dumps(right[::-1]))
     assert name_of(early) in refused.value.detail
     assert name_of(late) in refused.value.detail
-    assert refused.value.errors[0].pointer == "/recipe"
+    assert refused.value.errors[0].pointer == "/recipe/2"
 
 
 def test_every_wrong_step_is_named_at_once():
@@ -94,3 +94,10 @@ def test_every_wrong_step_is_named_at_once():
 def test_a_recipe_file_that_is_missing_is_an_oserror(tmp_path):
     with pytest.raises(OSError):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_yaml_numbers_may_have_an_exponent_and_text_is_no_number():
+    [step] = read_recipe("- {technique: recover, learning_rate: 1e-4}")
+    assert step.model_dump()["learning_rate"] == 1e-4
+    with pytest.raises(RecipeInvalid, match="learning_rate"):
+        read_recipe("- {technique: recover, learning_rate: '1e-4'}")

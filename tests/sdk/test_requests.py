@@ -9,8 +9,8 @@ from modelpress.data import DatasetFormat, Preparation, Splits
 from modelpress.events import Progress, UnknownEvent, parse_event
 from modelpress.job import Job, JobData
 from modelpress.problem import RequestInvalid
+from modelpress.resources import ApiKeyRequest, JobDataRequest, JobRequest, ModelRequest, UploadRequest
 from modelpress.resources import Job as JobAnswer
-from modelpress.resources import JobDataRequest, JobRequest, ModelRequest, UploadRequest
 from modelpress.validation import parse_request
 
 JOB = {"model_id": "mdl_1", "recipe": []}
@@ -21,7 +21,7 @@ QUANTISED_TOO_EARLY = [{"technique": "quantize.int8"}, {"technique": "prune.filt
     "model, raw, pointer",
     [
         (JobRequest, {**JOB, "recipe": [{"technique": "recover", "epochs": -1}]}, "/recipe/0/epochs"),
-        (JobRequest, {**JOB, "recipe": QUANTISED_TOO_EARLY}, "/recipe"),
+        (JobRequest, {**JOB, "recipe": QUANTISED_TOO_EARLY}, "/recipe/1"),
         (JobRequest, {**JOB, "recipe": 3}, "/recipe"),
         (JobRequest, {**JOB, "recipe": ""}, "/recipe"),
         (JobRequest, {**JOB, "task": {"type": "match", "labels": "y"}}, "/task/labels"),
@@ -30,6 +30,17 @@ QUANTISED_TOO_EARLY = [{"technique": "quantize.int8"}, {"technique": "prune.filt
         (JobRequest, {**JOB, "data": {"splits": {"train": {"start": 1}}}}, "/data/splits/train/stop"),
         (JobRequest, {**JOB, "measuring": {"batch_sizes": [1, 0]}}, "/measuring/batch_sizes/1"),
         (JobRequest, {**JOB, "seed": -1}, "/seed"),
+        (JobRequest, {**JOB, "seed": True}, "/seed"),
+        (JobRequest, {**JOB, "seed": "1"}, "/seed"),
+        (JobRequest, {**JOB, "measuring": {"batch_sizes": ["1"]}}, "/measuring/batch_sizes/0"),
+        (JobRequest, {**JOB, "data": {"splits": {"train": "0.5"}}}, "/data/splits/train"),
+        (JobRequest, {**JOB, "recipe": [{"technique": "prune.filters", "ratio": "0.5"}]}, "/recipe/0/ratio"),
+        (
+            JobRequest,
+            {**JOB, "recipe": [{"technique": "lowrank.svd", "only_if_smaller": 1}]},
+            "/recipe/0/only_if_smaller",
+        ),
+        (DatasetFormat, {"format": "npz", "preparation": {"resize": [8, "8"]}}, "/preparation/resize/1"),
         (JobRequest, {**JOB, "tags": {"k": 1}}, "/tags/k"),
         (JobRequest, {**JOB, "sparsity": 0.5}, "/sparsity"),
         (JobRequest, {"recipe": []}, "/model_id"),
@@ -86,6 +97,13 @@ def test_a_set_of_its_own_to_measure_on_is_counted_from_0_again():
 def test_splits_may_be_declared_as_ranges():
     parts = {name: {"start": i * 10, "stop": i * 10 + 10} for i, name in enumerate(("train", "select", "test"))}
     assert Splits.model_validate(parts).model_dump(include=set(parts)) == parts
+
+
+def test_json_still_says_floats_as_whole_numbers_tuples_as_lists_and_moments_as_text():
+    raw = {"format": "images", "preparation": {"scale": 1, "resize": [8, 8]}}
+    found = parse_request(DatasetFormat, raw).preparation
+    assert (found.scale, found.resize) == (1.0, (8, 8))
+    assert parse_request(ApiKeyRequest, {"name": "k", "expires_at": "2030-01-01T00:00:00Z"}).expires_at is not None
 
 
 def test_a_job_survives_json_with_all_its_defaults():

@@ -10,7 +10,7 @@ import yaml
 from modelpress.data import DatasetFormat
 from modelpress.data_format import guess_format, labels_are_classes
 from modelpress.problem import RecipeInvalid, RequestInvalid
-from modelpress.recipe import load_recipe, read_recipe
+from modelpress.recipe import load_recipe, read_recipe, read_yaml
 from modelpress.steps import Step
 from modelpress.validation import parse_request
 
@@ -58,7 +58,7 @@ def preparation(said: str | None) -> Any:
         return {}
     text = said if said.lstrip().startswith("{") else Path(said).read_text("utf-8")
     try:
-        return yaml.safe_load(text)  # JSON is YAML
+        return read_yaml(text)  # JSON is YAML
     except yaml.YAMLError as error:
         raise RequestInvalid(f"the preparation is neither JSON nor YAML: {error}") from None
 
