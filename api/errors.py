@@ -1,5 +1,7 @@
 """Problems as answers: RFC 9457 for everything that goes wrong, whoever noticed it."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -10,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from modelpress.problem import Problem, ProblemError, RequestInvalid, Unavailable
+from modelpress.problem import JsonInvalid, MediaTypeUnsupported, Problem, ProblemError, RequestInvalid, Unavailable
 from modelpress.validation import problems_of
 
 log = structlog.get_logger(__name__)
@@ -54,12 +56,30 @@ def _on_problem(request: Request, error: Any) -> Response:
 
 
 def _on_validation(request: Request, error: Any) -> Response:
+    if unread := _unread(request, error.errors()):
+        return problem_response(request, unread)
     errors = problems_of(error.errors())
     for each in errors:
         each.pointer = each.pointer.removeprefix("/body") or "/"
     detail = "; ".join(f"{each.pointer}: {each.detail}" for each in errors[:3])
     return problem_response(request, RequestInvalid(detail, errors=errors))
 
+
+def _unread(request: Request, found: Sequence[Any]) -> ProblemError | None:
+    """Where the body as a whole could not be read: it is not JSON, or was not said to be."""
+    broken = next((item for item in found if item["type"] == "json_invalid"), None)
+    if broken:
+        return JsonInvalid(f"{broken['ctx']['error']} at byte {broken['loc'][-1]}")
+    kind = request.headers.get("content-type", "")
+    whole = any(item["loc"] == ("body",) and item["type"] != "missing" for item in found)
+    if whole and not _JSON.fullmatch(kind.partition(";")[0].strip()):
+        return MediaTypeUnsupported(
+            f"the body came as {kind or 'nothing in particular'}", hint="Send `Content-Type: application/json`."
+        )
+    return None
+
+
+_JSON = re.compile(r"application/(.+\+)?json", re.IGNORECASE)
 
 _BY_STATUS = {
     400: ("bad_request", "The request can't be read"),

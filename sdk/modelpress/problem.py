@@ -74,6 +74,19 @@ class RequestInvalid(ProblemError):
     code, title, status, category = "request_invalid", "The request has wrong fields", 422, "user"
 
 
+class JsonInvalid(ProblemError):
+    code, title, status, category = "json_invalid", "The body is not JSON", 400, "user"
+
+
+class MediaTypeUnsupported(ProblemError):
+    code, title, status, category = (
+        "unsupported_media_type",
+        "This address does not take this kind of content",
+        415,
+        "user",
+    )
+
+
 class RecipeInvalid(RequestInvalid):
     code, title = "recipe_invalid", "The recipe can't be run as written"
 

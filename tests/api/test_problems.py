@@ -32,9 +32,9 @@ def problem_of(answer: httpx.Response) -> Problem:
         ("PATCH", "/v1/jobs", {}, 405, "method_not_allowed"),
         ("GET", "/v1/jobs/mdl_123", {}, 404, "not_found"),
         ("GET", "/v1/jobs/%00", {}, 404, "not_found"),
-        ("POST", "/v1/models", {"content": b"{"}, 422, "request_invalid"),
+        ("POST", "/v1/models", {"content": b"{"}, 400, "json_invalid"),
         ("POST", "/v1/models", {"content": b"[]"}, 422, "request_invalid"),
-        ("POST", "/v1/models", {"content": b"\xff\xfe"}, 422, "request_invalid"),
+        ("POST", "/v1/models", {"content": b"\xff\xfe"}, 400, "json_invalid"),
         ("POST", "/v1/models", {"json": {"name": "m", "colour": "red"}}, 422, "request_invalid"),
         ("POST", "/v1/models", {"content": b"x" * (3 * 2**20)}, 413, "too_large"),
         ("GET", "/v1/techniques?q=x", {}, 422, "request_invalid"),
@@ -47,6 +47,13 @@ def test_every_refusal_is_a_problem(
     answer = sqlite_service.client().request(method, path, headers=headers, **fields)
     found = problem_of(answer)
     assert (found.status, found.code) == (status, code)
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", None])
+def test_a_body_that_is_not_said_to_be_json_is_refused(sqlite_service: Service, kind: str | None):
+    headers = {"Content-Type": kind} if kind else {}
+    answer = sqlite_service.client().post("/v1/models", content=b'{"name": "m"}', headers=headers)
+    assert (problem_of(answer).status, problem_of(answer).code) == (415, "unsupported_media_type")
 
 
 def test_a_body_that_grows_beyond_the_limit_is_refused_too(sqlite_service: Service):
