@@ -50,6 +50,11 @@ def quantize_to_int8(network: Network, step: steps.Int8Quantization, ctx: Contex
             "quantize.int8 takes networks that are stored in float32: integer kernels give no other floats",
             hint="Start from the float32 model; eight bits are smaller than sixteen.",
         )
+    if any(isinstance(module, ActivationQuantizer) for module in network.graph.modules()):
+        raise StepError(
+            "the network is already quantised: an earlier step was quantize.int8 too",
+            hint="Quantise all layers in one step; its `layers` says which.",
+        )
     fold_batch_norms(network)
     fold_additions(network)
     layers = chosen_layers(network, step)

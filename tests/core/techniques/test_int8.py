@@ -73,6 +73,12 @@ def test_every_layer_of_the_digits_network_runs_on_an_integer_kernel(tmp_path):
     assert not {"Conv", "FusedConv", "Gemm", "Add", "Relu", "MaxPool", "DequantizeLinear"} & set(found)
 
 
+def test_what_is_quantised_is_not_quantised_again(tmp_path):
+    network = quantized(trained_model(), tmp_path)
+    with pytest.raises(StepError, match="already quantised"):
+        quantize_to_int8(network, steps.Int8Quantization(), context(network, tmp_path))
+
+
 def test_the_file_shrinks_towards_a_quarter(tmp_path):
     model = quantized(trained_model(), tmp_path).to_proto()
     weights = [t for t in model.graph.initializer if t.name.endswith(".weight.integers")]
