@@ -32,6 +32,14 @@ def test_says_what_it_does_where_it_stands_and_what_it_works_on(cls: type[Step])
 
 
 @every_step
+def test_its_schema_has_an_example_that_is_valid_and_a_word_on_every_field(cls: type[Step]):
+    schema = cls.model_json_schema()
+    [example] = schema["examples"]
+    assert parse_steps([example]) == [cls.model_validate({})]
+    assert all("description" in field for field in schema["properties"].values())
+
+
+@every_step
 def test_an_unknown_field_is_refused_with_its_path(cls: type[Step]):
     with pytest.raises(RecipeInvalid) as refused:
         parse_steps([{"technique": name_of(cls), "no_such": 1}])

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modelpress.base import Request
 
@@ -56,8 +56,17 @@ AUGMENTATION = (
 )
 
 
+def _complete(schema: dict[str, Any], step: type[BaseModel]) -> None:
+    """An example with all defaults written out, and what `technique` is, for every step alike."""
+    schema["examples"] = [step().model_dump(mode="json", exclude_none=True)]
+    if "technique" in schema.get("properties", {}):
+        schema["properties"]["technique"]["description"] = "What to do: the name tells the kinds of step apart."
+
+
 class Step(Request):
     """One technique of a recipe, with what it needs to know."""
+
+    model_config = ConfigDict(json_schema_extra=_complete)
 
     stage: ClassVar[Stage | None] = Stage.STRUCTURE
     """None keeps the stage of the step before."""
