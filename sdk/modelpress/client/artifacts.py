@@ -9,7 +9,7 @@ from modelpress.client.effects import Driver, Items, Mode, Op, Send, iteration, 
 from modelpress.client.errors import DownloadCorrupt
 from modelpress.client.files import Arriving, unreadable
 from modelpress.client.resource import Resource
-from modelpress.client.transport import Transport, unreachable
+from modelpress.client.transport import Transport, segment, unreachable
 from modelpress.problem import FileUnreadable, NotFound
 from modelpress.progress import Bar, Bars
 from modelpress.resources import ArtifactInfo, Page
@@ -32,7 +32,7 @@ class Fetching(Resource[Mode]):
                     attempt += 1
 
     def _attempt(self, artifact: ArtifactInfo, path: Path, bar: Bar) -> Op[Path]:
-        url = self._transport.url(f"/v1/artifacts/{artifact.id}/content")
+        url = self._transport.url(f"/v1/artifacts/{segment(artifact.id)}/content")
         headers = {**self._transport.headers(), "Accept-Encoding": "identity"}
         yield from self._transport.retried(Send("GET", url, headers, stream=True))
         try:
@@ -60,7 +60,7 @@ class Artifacts(Fetching[Mode]):
     @operation
     def get(self, artifact_id: str) -> Op[ArtifactInfo]:
         """Size, hash and media type of one artifact."""
-        return (yield from self._read(ArtifactInfo, "GET", f"/v1/artifacts/{artifact_id}"))
+        return (yield from self._read(ArtifactInfo, "GET", f"/v1/artifacts/{segment(artifact_id)}"))
 
     @operation
     def download(self, artifact_id: str, path: str | Path) -> Op[Path]:
@@ -69,7 +69,7 @@ class Artifacts(Fetching[Mode]):
         Raises:
             DownloadCorrupt: what came does not have the promised sha256; nothing is left at `path`.
         """
-        artifact = yield from self._read(ArtifactInfo, "GET", f"/v1/artifacts/{artifact_id}")
+        artifact = yield from self._read(ArtifactInfo, "GET", f"/v1/artifacts/{segment(artifact_id)}")
         return (yield from self._fetch(artifact, Path(path)))
 
 
@@ -83,7 +83,7 @@ class JobArtifacts(Fetching[Mode]):
     @iteration
     def list(self) -> Items[ArtifactInfo]:
         """All of them."""
-        yield from self._all(ArtifactInfo, f"/v1/jobs/{self._job_id}/artifacts")
+        yield from self._all(ArtifactInfo, f"/v1/jobs/{segment(self._job_id)}/artifacts")
 
     @operation
     def download(self, folder: str | Path, *, names: Sequence[str] | None = None) -> Op[Sequence[Path]]:
@@ -94,7 +94,9 @@ class JobArtifacts(Fetching[Mode]):
             DownloadCorrupt: what came does not have the promised sha256; no file of that name is left.
         """
         params = {"limit": 100}
-        page = yield from self._read(Page[ArtifactInfo], "GET", f"/v1/jobs/{self._job_id}/artifacts", params=params)
+        page = yield from self._read(
+            Page[ArtifactInfo], "GET", f"/v1/jobs/{segment(self._job_id)}/artifacts", params=params
+        )
         found = {artifact.name: artifact for artifact in page.data}
         if missing := sorted(set(names or []) - set(found)):
             raise NotFound(f"{self._job_id} has no {', '.join(missing)}, only {', '.join(sorted(found))}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from modelpress.client.effects import Items, Mode, Op, iteration, operation
 from modelpress.client.resource import Resource
+from modelpress.client.transport import segment
 from modelpress.client.uploads import Uploads
 from modelpress.data import Preparation
 from modelpress.data_format import guess_format
@@ -56,7 +57,7 @@ class Datasets(Resource[Mode]):
     @operation
     def get(self, dataset_id: str) -> Op[Dataset]:
         """One data set."""
-        return (yield from self._read(Dataset, "GET", f"/v1/datasets/{dataset_id}"))
+        return (yield from self._read(Dataset, "GET", f"/v1/datasets/{segment(dataset_id)}"))
 
     @iteration
     def list(self) -> Items[Dataset]:
@@ -66,7 +67,7 @@ class Datasets(Resource[Mode]):
     @operation
     def delete(self, dataset_id: str) -> Op[None]:
         """Delete a data set; jobs that used it stay."""
-        yield from self._transport.call("DELETE", f"/v1/datasets/{dataset_id}")
+        yield from self._transport.call("DELETE", f"/v1/datasets/{segment(dataset_id)}")
 
     def _verified(self, dataset: Dataset) -> Op[Dataset]:
         dataset = yield from self._settled(dataset, "/v1/datasets", busy="verifying")

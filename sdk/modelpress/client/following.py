@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from modelpress.client.effects import Items, Op, Send, read_line, send, sleep
 from modelpress.client.errors import WaitTimeout
 from modelpress.client.sse import Message, Parser
-from modelpress.client.transport import RETRIED, Transport, failure
+from modelpress.client.transport import RETRIED, Transport, failure, segment
 from modelpress.problem import ProblemError
 from modelpress.resources import Event, Job
 
@@ -72,7 +72,7 @@ class Following:
         return job if job.is_terminal else (yield from self._get())
 
     def _get(self) -> Op[Job]:
-        return (yield from self._transport.read(Job, "GET", f"/v1/jobs/{self._job_id}"))
+        return (yield from self._transport.read(Job, "GET", f"/v1/jobs/{segment(self._job_id)}"))
 
     def _read_events(self, deliver: Deliver) -> Generator[Any, Any, bool]:
         """Whether the service said that this was the last event; False where the line was cut."""
@@ -105,7 +105,7 @@ class Following:
 
     def _open(self) -> Op[None]:
         headers = {**self._transport.headers(), "Accept": "text/event-stream", "Last-Event-ID": str(self._seq)}
-        url = self._transport.url(f"/v1/jobs/{self._job_id}/events")
+        url = self._transport.url(f"/v1/jobs/{segment(self._job_id)}/events")
         response = yield from send(Send("GET", url, headers, read_timeout=self._patience(), stream=True))
         if response.status_code < 400:
             return

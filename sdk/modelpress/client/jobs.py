@@ -11,7 +11,7 @@ from modelpress.client.effects import Bound, Driver, Emit, Items, Mode, Op, Tell
 from modelpress.client.errors import JobCancelled, JobFailed
 from modelpress.client.following import Following
 from modelpress.client.resource import Resource
-from modelpress.client.transport import Transport
+from modelpress.client.transport import Transport, segment
 from modelpress.progress import Bar, Bars
 from modelpress.resources import Dataset, Estimate, Event, JobRequest, Model
 from modelpress.steps import Step
@@ -89,18 +89,18 @@ class Job(resources.Job, Bound[Mode], Generic[Mode]):
     @operation
     def rerun(self) -> "Op[Job[Mode]]":
         """A new job that asks for the same."""
-        url = f"/v1/jobs/{self.id}/rerun"
+        url = f"/v1/jobs/{segment(self.id)}/rerun"
         again = yield from self._transport.read(Job, "POST", url, creates=True)
         return bind(again, self._transport, self._driver, self._bars)
 
     @operation
     def logs(self) -> Op[str]:
         """What it wrote so far."""
-        response = yield from self._transport.call("GET", f"/v1/jobs/{self.id}/logs")
+        response = yield from self._transport.call("GET", f"/v1/jobs/{segment(self.id)}/logs")
         return response.text
 
     def _update(self, method: str, path: str) -> "Op[Job[Mode]]":
-        now = yield from self._transport.read(resources.Job, method, f"/v1/jobs/{self.id}{path}")
+        now = yield from self._transport.read(resources.Job, method, f"/v1/jobs/{segment(self.id)}{path}")
         self._become(now)
         return self
 
@@ -151,7 +151,7 @@ class Jobs(Resource[Mode]):
     @operation
     def get(self, job_id: str) -> Op[Job[Mode]]:
         """One job, with its result once it succeeded."""
-        job = yield from self._transport.read(Job, "GET", f"/v1/jobs/{job_id}")
+        job = yield from self._transport.read(Job, "GET", f"/v1/jobs/{segment(job_id)}")
         return bind(job, self._transport, self._driver, self._bars)
 
     @iteration

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from modelpress.client.effects import Items, Mode, Op, iteration, operation
 from modelpress.client.resource import Resource
+from modelpress.client.transport import segment
 from modelpress.resources import ApiKey, ApiKeyRequest
 from modelpress.validation import parse_request
 
@@ -26,4 +27,4 @@ class Keys(Resource[Mode]):
     @operation
     def revoke(self, key_id: str) -> Op[None]:
         """Make a key stop working at once."""
-        yield from self._transport.call("DELETE", f"/v1/api_keys/{key_id}")
+        yield from self._transport.call("DELETE", f"/v1/api_keys/{segment(key_id)}")

@@ -5,6 +5,7 @@ from typing import Any
 
 from modelpress.client.effects import Items, Mode, Op, iteration, operation, work
 from modelpress.client.resource import Resource
+from modelpress.client.transport import segment
 from modelpress.client.uploads import Uploads
 from modelpress.external_data import external_files
 from modelpress.problem import ModelError, error_of
@@ -43,7 +44,7 @@ class Models(Resource[Mode]):
     @operation
     def get(self, model_id: str) -> Op[Model]:
         """One model, with its inspection once it is ready."""
-        return (yield from self._read(Model, "GET", f"/v1/models/{model_id}"))
+        return (yield from self._read(Model, "GET", f"/v1/models/{segment(model_id)}"))
 
     @iteration
     def list(self) -> Items[Model]:
@@ -53,7 +54,7 @@ class Models(Resource[Mode]):
     @operation
     def delete(self, model_id: str) -> Op[None]:
         """Delete a model; jobs that used it stay."""
-        yield from self._transport.call("DELETE", f"/v1/models/{model_id}")
+        yield from self._transport.call("DELETE", f"/v1/models/{segment(model_id)}")
 
     def _upload_file(self, path: Path, name: str | None, tags: dict[str, str] | None, wait: bool) -> Op[Model]:
         uploads = Uploads(self._transport, self._driver, self._bars)

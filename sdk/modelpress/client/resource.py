@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from modelpress.client.effects import Bound, Driver, Emit, Items, Mode, Op, sleep
-from modelpress.client.transport import Transport
+from modelpress.client.transport import Transport, segment
 from modelpress.progress import Bars
 from modelpress.resources import Dataset, Model, Page, Upload
 
@@ -51,5 +51,5 @@ class Resource(Bound[Mode], Generic[Mode]):
         while item.state == busy:
             yield from sleep(pause)
             pause = min(2.0, pause * 1.5)
-            item = yield from self._read(type(item), "GET", f"{path}/{item.id}")
+            item = yield from self._read(type(item), "GET", f"{path}/{segment(item.id)}")
         return item

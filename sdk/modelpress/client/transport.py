@@ -5,6 +5,7 @@ import uuid
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -88,6 +89,11 @@ class Transport:
     def back_off(self, attempt: int) -> float:
         """Seconds before retry `attempt`, from 0: doubled each time, less up to half of it by chance."""
         return min(LONGEST_PAUSE, self.retry_pause * 2**attempt) * random.uniform(0.5, 1.0)
+
+
+def segment(identifier: str) -> str:
+    """An id as one part of a path: whatever it holds, no other address is asked. Dots too, or `..` would climb."""
+    return quote(identifier, safe="").replace(".", "%2E")
 
 
 def understand(model: type[M], response: httpx.Response) -> M:

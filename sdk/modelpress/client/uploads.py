@@ -7,6 +7,7 @@ from modelpress.client.effects import Mode, Op, Send, operation, work
 from modelpress.client.errors import UploadFailed
 from modelpress.client.files import content_digest, read_part, sha256_of, size_of
 from modelpress.client.resource import Resource
+from modelpress.client.transport import segment
 from modelpress.problem import ProblemError, error_of
 from modelpress.progress import Bar
 from modelpress.resources import SignedPart, SignedParts, SignRequest, Upload, UploadRequest
@@ -41,7 +42,7 @@ class Uploads(Resource[Mode]):
     @operation
     def abort(self, upload_id: str) -> Op[None]:
         """Throw away an upload that is not completed."""
-        yield from self._transport.call("DELETE", f"/v1/uploads/{upload_id}")
+        yield from self._transport.call("DELETE", f"/v1/uploads/{segment(upload_id)}")
 
     def send(self, path: Path, filename: str | None = None) -> Op[Upload]:
         """`create`, for other operations to build on."""
@@ -53,13 +54,13 @@ class Uploads(Resource[Mode]):
         return (yield from self._deliver(upload, path))
 
     def _get(self, upload_id: str) -> Op[Upload]:
-        return (yield from self._read(Upload, "GET", f"/v1/uploads/{upload_id}"))
+        return (yield from self._read(Upload, "GET", f"/v1/uploads/{segment(upload_id)}"))
 
     def _deliver(self, upload: Upload, path: Path) -> Op[Upload]:
         if upload.state == "pending":
             with self._bars.bytes(f"Uploading {path.name}", upload.size_bytes) as bar:
                 yield from self._send_missing(upload, path, bar)
-            upload = yield from self._read(Upload, "POST", f"/v1/uploads/{upload.id}/complete")
+            upload = yield from self._read(Upload, "POST", f"/v1/uploads/{segment(upload.id)}/complete")
         return (yield from self._verified(upload))
 
     def _send_missing(self, upload: Upload, path: Path, bar: Bar) -> Op[None]:
@@ -78,7 +79,7 @@ class Uploads(Resource[Mode]):
         for number in missing:
             content = yield from work(lambda n=number: read_part(path, n, upload.transfer.part_size))
             headers = {"Content-Type": "application/octet-stream", "Content-Digest": content_digest(content)}
-            place = f"/v1/uploads/{upload.id}/parts/{number}"
+            place = f"/v1/uploads/{segment(upload.id)}/parts/{number}"
             yield from self._transport.call("PUT", place, content=content, headers=headers)
             bar.update(min(number * upload.transfer.part_size, upload.size_bytes))
 
@@ -100,7 +101,7 @@ class Uploads(Resource[Mode]):
 
     def _sign(self, upload: Upload, numbers: list[int]) -> Op[list[SignedPart]]:
         body: dict[str, Any] = SignRequest(part_numbers=numbers).model_dump()
-        signed = yield from self._read(SignedParts, "POST", f"/v1/uploads/{upload.id}/sign", json=body)
+        signed = yield from self._read(SignedParts, "POST", f"/v1/uploads/{segment(upload.id)}/sign", json=body)
         return signed.parts
 
     def _verified(self, upload: Upload) -> Op[Upload]:

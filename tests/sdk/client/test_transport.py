@@ -190,3 +190,12 @@ def test_lists_are_read_page_by_page_and_only_as_far_as_needed(service: Scripted
     service.asked.clear()
     assert next(client.jobs.list(state="queued")).id == "job_0"
     assert [asked.query["state"] for asked in service.asked] == ["queued"]
+
+
+@pytest.mark.parametrize(
+    ("job_id", "path"),
+    [("a/../b", "/v1/jobs/a%2F%2E%2E%2Fb"), ("..", "/v1/jobs/%2E%2E"), ("a?b#c", "/v1/jobs/a%3Fb%23c")],
+)
+def test_an_id_is_asked_for_as_it_is(service: Scripted, client: Client, job_id: str, path: str):
+    service.on("GET", path, as_json(JOB))
+    assert client.jobs.get(job_id).id == "job_1"
