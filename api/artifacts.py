@@ -27,6 +27,15 @@ def get_artifact(artifact_id: str, access: ReadDep) -> Response:
     return Answer(answers.artifact(access.scope.get(Artifact, artifact_id)))
 
 
+@router.head("/{artifact_id}/content", response_class=Response)
+def head_content(artifact_id: str, access: ReadDep) -> Response:
+    """The headers of the bytes, from here wherever the bytes are."""
+    row = access.scope.get(Artifact, artifact_id)
+    if access.context.blobs.size(blob_key(row.project_id, row.sha256)) is None:
+        raise NotFound(f"the bytes of {row.id} are gone")
+    return Response(None, 200, _headers(row, row.size_bytes), row.media_type)
+
+
 @router.get(
     "/{artifact_id}/content",
     response_class=Response,
@@ -56,12 +65,7 @@ def get_content(
 def _streamed(access: ReadDep, row: Artifact, key: str, asked: str | None) -> Response:
     span = _span(asked, row.size_bytes)
     start, stop = span or (0, row.size_bytes)
-    headers = {
-        "Accept-Ranges": "bytes",
-        "ETag": f'"{row.sha256}"',
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(row.name, safe='')}",
-        "Content-Length": str(stop - start),
-    }
+    headers = _headers(row, stop - start)
     if span:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{row.size_bytes}"
     try:
@@ -69,6 +73,15 @@ def _streamed(access: ReadDep, row: Artifact, key: str, asked: str | None) -> Re
     except FileNotFoundError:
         raise NotFound(f"the bytes of {row.id} are gone") from None
     return StreamingResponse(body, 206 if span else 200, headers, row.media_type)
+
+
+def _headers(row: Artifact, length: int) -> dict[str, str]:
+    return {
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{row.sha256}"',
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(row.name, safe='')}",
+        "Content-Length": str(length),
+    }
 
 
 def _span(asked: str | None, size: int) -> tuple[int, int] | None:
@@ -81,5 +94,5 @@ def _span(asked: str | None, size: int) -> tuple[int, int] | None:
     else:
         start, stop = int(found[1]), min(int(found[2]) + 1 if found[2] else size, size)
     if start >= stop:
-        raise RangeUnsatisfiable(f"there are {size} bytes, and {asked} is none of them")
+        raise RangeUnsatisfiable(f"there are {size} bytes, and {asked} is none of them", size=size)
     return start, stop

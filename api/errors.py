@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from modelpress.problem import JsonInvalid, MediaTypeUnsupported, Problem, ProblemError, RequestInvalid, Unavailable
 from modelpress.validation import problems_of
+from store.problems import RangeUnsatisfiable
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,8 @@ def problem_response(request: Request, error: ProblemError) -> Response:
         headers["Retry-After"] = str(max(1, round(wait)))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, RangeUnsatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
     found = error.problem(instance=request.url.path, request_id=getattr(request.state, "request_id", None))
     return render(found, headers)
 

@@ -54,3 +54,7 @@ class IdempotencyInFlight(Conflict):
 
 class RangeUnsatisfiable(ProblemError):
     code, title, status, category = "range_unsatisfiable", "The range lies outside the file", 416, "user"
+
+    def __init__(self, detail: str, *, size: int) -> None:
+        super().__init__(detail)
+        self.size = size

@@ -48,6 +48,14 @@ def test_a_range_comes_alone(sqlite_service: Service, address: str, asked: str, 
 def test_a_range_outside_the_file_is_refused(sqlite_service: Service, address: str, asked: str):
     answer = sqlite_service.client().get(address, headers={"Range": asked})
     assert (answer.status_code, answer.json()["code"]) == (416, "range_unsatisfiable")
+    assert answer.headers["content-range"] == "bytes */200"
+
+
+def test_the_headers_alone_may_be_asked_for(sqlite_service: Service, address: str):
+    asked, told = (sqlite_service.client().request(method, address) for method in ("GET", "HEAD"))
+    assert (told.status_code, told.content) == (200, b"")
+    for name in ("content-length", "etag", "content-disposition", "content-type", "accept-ranges"):
+        assert told.headers[name] == asked.headers[name]
 
 
 @pytest.mark.parametrize("asked", ["bytes=0-1,3-4", "lines=1-2", "bytes=a-b", "bytes=-"])
