@@ -100,8 +100,6 @@ def read_images(paths: list[Path], channels: int, resize: tuple[int, int] | None
     Raises:
         DataEmpty: no images. DataError: only some lie in folders, or the channels are none of 1, 3, 4.
     """
-    if channels not in MODES:
-        raise DataMismatch(f"images have 1, 3 or 4 channels, and the model's input has {channels}")
     places, folders, ignored = [], [], 0
     for archive in (open_archive(path, scratch) for path in paths):
         for number, member in enumerate(archive.members):
@@ -113,6 +111,12 @@ def read_images(paths: list[Path], channels: int, resize: tuple[int, int] | None
                 ignored += 1
     if not places:
         raise DataEmpty(f"{paths[0].name} holds no images", hint=f"Images end in {', '.join(sorted(ENDINGS))}.")
+    if channels not in MODES:
+        raise DataMismatch(
+            f"images have 1, 3 or 4 channels, and the model's input has {channels} by the layout given",
+            hint="If the input is (samples, channels, height, width), set `preparation.layout` to `hwc_to_chw`, or to "
+            "`hw_to_chw` for grey images.",
+        )
     classes, labels = label_by_folder(folders)
     archive, number = places[0]
     first = open_image(archive.read(number), archive.members[number].name)

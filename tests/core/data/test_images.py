@@ -144,3 +144,11 @@ def test_something_else_than_an_archive_is_refused(tmp_path):
     (tmp_path / "i.zip").write_bytes(b"not an archive")
     with pytest.raises(DataError, match="neither a zip nor a tar"):
         read_images([tmp_path / "i.zip"], 3, None, tmp_path)
+
+
+def test_a_layout_that_does_not_fit_is_named_but_only_once_the_archive_is_safe(tmp_path):
+    with pytest.raises(DataMismatch, match="1, 3 or 4 channels") as refused:
+        read_images([zipped(tmp_path / "i.zip", {"1.png": png()})], 32, None, tmp_path)
+    assert "hwc_to_chw" in refused.value.hint
+    with pytest.raises(DataUnsafe):
+        read_images([zipped(tmp_path / "u.zip", {"../1.png": png()})], 32, None, tmp_path)
