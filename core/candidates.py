@@ -52,12 +52,20 @@ class Candidates:
         return state
 
     def after_step(
-        self, network: Network, index: int, record: StepRecord, warnings: list[str], floor: float, say: Say
+        self,
+        network: Network,
+        index: int,
+        record: StepRecord,
+        warnings: list[str],
+        floor: float,
+        before: Candidate,
+        say: Say,
     ) -> StepState:
         """Save, read back, export, check, measure, and make it a checkpoint.
 
         Args:
             floor: relative error between torch and onnxruntime that the original shows.
+            before: the candidate that the step started from.
 
         Raises:
             UnsoundError: the sound gate did not let it pass.
@@ -74,6 +82,7 @@ class Candidates:
         name = f"{index}-{record.technique}"
         candidate = Candidate(name=name, step=index, technique=record.technique)
         candidate.measurements = self.measurer.everything(staging / MODEL, name, self.data.select)
+        warnings += growth(before, candidate)
         state = StepState(
             step=index, candidate=candidate, record=record, warnings=warnings, pruned=pruned_weights(network)
         )
@@ -85,6 +94,12 @@ class Candidates:
         state = StepState(step=index, record=record, warnings=warnings)
         self.checkpoints.commit(state, self.checkpoints.staging(index))
         return state
+
+
+def growth(before: Candidate, after: Candidate) -> list[str]:
+    """A warning where a step made the file larger."""
+    was, now = (next(m.value for m in one.measurements if m.metric == "bytes") or 0 for one in (before, after))
+    return [f"{after.technique}: the file grew from {was:.0f} to {now:.0f} bytes"] if now > was else []
 
 
 def pruned_weights(network: Network) -> int:

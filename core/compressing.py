@@ -174,7 +174,12 @@ def attempt(run: Run, index: int, step: Step, record: StepRecord, warnings: list
     record.notes, record.seconds = ctx.notes, time.monotonic() - began
     floor = run.states[0].parity
     say = span(run, index, step, 0.8, 1.0)
-    return run.candidates.after_step(network, index, record, warnings, floor, say)
+    before = next(state.candidate for state in reversed(run.states) if state.candidate is not None)
+    told = len(warnings)
+    state = run.candidates.after_step(network, index, record, warnings, floor, before, say)
+    for text in warnings[told:]:
+        run.events.warning("file_grew", text)
+    return state
 
 
 def context(run: Run, index: int, step: Step, warnings: list[str]) -> Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from modelpress.problem import StepError
@@ -10,6 +11,9 @@ from modelpress.steps import LayerStep
 
 if TYPE_CHECKING:
     from core.network.network import Layer, Network
+
+MOST_NAMES = 20
+"""In one note."""
 
 
 def chosen_layers(network: Network, step: LayerStep) -> list[Layer]:
@@ -25,6 +29,20 @@ def chosen_layers(network: Network, step: LayerStep) -> list[Layer]:
             hint="Choose other layers; `inspect` lists them with their types.",
         )
     return layers
+
+
+def names_of(layers: Collection[Layer]) -> str:
+    """Some names of many, for a note."""
+    named = ", ".join(layer.name for layer in list(layers)[:MOST_NAMES])
+    more = f", ... ({len(layers)} layers)" if len(layers) > MOST_NAMES else ""
+    return f"{named}{more}" or "no layer"
+
+
+def left_alone(network: Network, layers: Collection[Layer]) -> str:
+    """The second half of a note: the layers with weights that the step was not for."""
+    touched = {id(module) for layer in layers for module in layer.tied_modules()}
+    rest = [layer for layer in network.layers(having="weight") if id(layer.module) not in touched]
+    return f"not chosen or of another type: {names_of(rest)}" if rest else "no other layer has weights"
 
 
 def distinct(layers: list[Layer]) -> list[Layer]:

@@ -129,6 +129,29 @@ def test_the_recipe_comes_out_with_all_defaults(pressed):
     assert "iterations: 50" in (folder / "outputs" / "recipe.yaml").read_text()
 
 
+def test_steps_say_what_they_did_and_what_they_left_alone(tmp_path):
+    recipe = [
+        {"technique": "prune.magnitude", "sparsity": 0.5, "layers": {"skip": ["fc"]}},
+        {"technique": "share.codebook", "bits": 6},
+        {"technique": "quantize.int8", "reduce_range": "yes"},
+    ]
+    pruned, shared, quantised = (step.notes for step in run_here(job_folder(tmp_path / "job", recipe)).steps)
+    assert "50.0% of the weights are zero: conv1, conv2; not chosen or of another type: fc" in pruned
+    assert "64 values a layer (6 bits): conv1, conv2; no other layer has weights" in shared
+    assert any("left alone" in note and note.endswith(": fc") for note in shared)
+    assert "7-bit weights, 8-bit activations: conv1, conv2, fc; no other layer has weights" in quantised
+
+
+def test_a_step_that_made_the_file_larger_is_warned_of(tmp_path):
+    folder = job_folder(tmp_path / "job", [{"technique": "prune.magnitude", "sparsity": 0.01}])
+    result = run_here(folder)
+    was, now = (value(result, "bytes", name) for name in ("original", "0-prune.magnitude"))
+    assert now > was
+    warning = f"prune.magnitude: the file grew from {was:.0f} to {now:.0f} bytes"
+    assert warning in result.warnings
+    assert any(event.get("code") == "file_grew" and event["message"] == warning for event in events_of(folder))
+
+
 def test_steps_finish_only_after_their_checkpoint_is_there(pressed):
     kinds = [event["type"] for event in events_of(pressed[0]) if event["type"].startswith("step")]
     assert kinds == ["step.started", "step.finished"] * 2

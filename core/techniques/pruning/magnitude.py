@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from core.formulas import Codebook, Formula, Masked
-from core.techniques.distinct import chosen_layers, distinct
+from core.techniques.distinct import chosen_layers, distinct, left_alone, names_of
 from core.techniques.registry import technique
 from modelpress import steps
 
@@ -34,6 +34,10 @@ def prune_by_magnitude(network: Network, step: steps.MagnitudePruning, ctx: Cont
         if cut < step.gradual and step.epochs > 0:
             ctx.fit(network, epochs=step.epochs)
         ctx.progress(cut / step.gradual, f"{sparsity:.1%} of the weights are zero")
+    ctx.note(
+        f"{sparsity_of([magnitudes(layer) for layer in layers]):.1%} of the weights are zero: {names_of(layers)}; "
+        + left_alone(network, layers)
+    )
     for layer in layers:
         if not layer.weight.any():
             ctx.warn("layer_emptied", f"all weights of {layer.name} are zero: choose `scope: layer`, or skip it")

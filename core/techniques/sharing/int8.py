@@ -26,7 +26,7 @@ from core.quantizers.links import link_biases
 from core.quantizers.observers import Entropy, MinMax, Observer, Percentile
 from core.quantizers.placement import quantized_values
 from core.quantizers.processor import saturates
-from core.techniques.distinct import chosen_layers, distinct
+from core.techniques.distinct import chosen_layers, distinct, left_alone, names_of
 from core.techniques.registry import technique
 from modelpress import steps
 from modelpress.problem import StepError
@@ -65,7 +65,8 @@ def quantize_to_int8(network: Network, step: steps.Int8Quantization, ctx: Contex
         next(iter(samples.take(CORRECTION_SAMPLES if batch > 1 else 1).batches(CORRECTION_SAMPLES)))[0]
     )
     means = mean_outputs(graph, few, [layer.name for layer in layers])
-    quantize_weights(layers, bits=7 if narrow_weights(step, ctx) else 8)
+    bits = 7 if narrow_weights(step, ctx) else 8
+    quantize_weights(layers, bits)
     for quantizer in quantizers:
         quantizer.settle()
     if step.correct_bias and batch > 1:
@@ -73,6 +74,7 @@ def quantize_to_int8(network: Network, step: steps.Int8Quantization, ctx: Contex
     for layer in layers:
         quantize_bias(network.graph, layer)
     link_biases(network.graph)
+    ctx.note(f"{bits}-bit weights, 8-bit activations: {names_of(layers)}; {left_alone(network, layers)}")
     ctx.progress(1.0, f"{len(layers)} layers on integers")
 
 
