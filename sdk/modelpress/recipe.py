@@ -27,9 +27,18 @@ def out_of_order(index: int, detail: str) -> OutOfOrder:
 
 
 def check_order(steps: Sequence[Step]) -> None:
-    """Raise OutOfOrder where a step of an earlier stage follows one of a later stage."""
+    """Raise OutOfOrder where a step of an earlier stage follows one of a later stage, or quantises again."""
     reached, because = Stage.STRUCTURE, ""
+    quantised: int | None = None
     for index, step in enumerate(steps):
+        if step.technique == "quantize.int8":
+            if quantised is not None:
+                raise out_of_order(
+                    index,
+                    f"step {index} (quantize.int8) finds the network already quantised by step {quantised}; "
+                    "quantise all layers in one step",
+                )
+            quantised = None if step.on_failure == "skip" else index
         stage = step.stage
         if stage is None:
             continue

@@ -101,3 +101,11 @@ def test_yaml_numbers_may_have_an_exponent_and_text_is_no_number():
     assert step.model_dump()["learning_rate"] == 1e-4
     with pytest.raises(RecipeInvalid, match="learning_rate"):
         read_recipe("- {technique: recover, learning_rate: '1e-4'}")
+
+
+def test_a_second_quantisation_is_refused_unless_the_first_may_be_skipped():
+    first, second = {"technique": "quantize.int8"}, {"technique": "quantize.int8", "calibration": "minmax"}
+    with pytest.raises(RecipeInvalid, match="already quantised by step 0") as failure:
+        read_recipe(json.dumps([first, second]))
+    assert failure.value.errors[0].pointer == "/recipe/1"
+    assert len(read_recipe(json.dumps([{**first, "on_failure": "skip"}, second]))) == 2
