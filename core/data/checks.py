@@ -30,8 +30,8 @@ def check_column(column: Column, port: Port, how: Preparation, place: str) -> No
         told = ", ".join("?" if size is None else str(size) for size in wanted)
         raise DataMismatch(
             f"{place}: samples have shape {list(shape)} after preparation, and the input {port.name!r} takes [{told}]",
-            hint="Set `preparation.layout` (`hwc_to_chw`, or `hw_to_chw` for grey images) or `resize`, or save the arrays in "
-            "the model's shape.",
+            hint="Set `preparation.layout` (`hwc_to_chw`, or `hw_to_chw` for grey images) or `resize`, or save "
+            "the arrays in the model's shape.",
         )
     check_finite(column, place)
 
