@@ -21,7 +21,7 @@ from api.app import create_app
 from modelpress.problem import Conflict, RequestInvalid
 from server.http import serve_until_told
 from server.keeper import Keeper
-from store import keys, projects
+from store import keys, leases, logs, projects
 from store.blobs import open_blobs
 from store.cache import BlobCache
 from store.database import Database, file_lock
@@ -59,6 +59,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         database = Database(settings.database_url, rings)
         try:
             key = ensure_key(settings, database)
+            take_back(settings, database)
             url = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
             (settings.data_dir / "url").write_text(url + "\n")
             _announce(settings, url, key, sandbox)
@@ -96,6 +97,22 @@ def ensure_key(settings: Settings, database: Database) -> str:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text + "\n")
     return text
+
+
+def take_back(settings: Settings, database: Database) -> list[str]:
+    """Jobs of a service that died here, queued again: whoever holds the folder's lock knows that their owner is gone.
+
+    Leases in another database than the folder's own may be those of living workers, and end in their own time.
+    """
+    if settings.database_url != Settings.own_database_url(settings.data_dir):
+        return []
+    with database.write() as session:
+        taken = leases.reap_all(session, settings)
+    if taken:
+        log.warning("taken_back", jobs=taken)
+    for job_id in taken:
+        logs.archive(database, open_blobs(settings), job_id)
+    return taken
 
 
 def places(settings: Settings, database: Database) -> list[Place]:

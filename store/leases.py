@@ -124,6 +124,18 @@ def reap_expired(session: Session, settings: Settings) -> list[str]:
     return [job.id for job in jobs]
 
 
+def reap_all(session: Session, settings: Settings) -> list[str]:
+    """Take every job from its worker, by whoever knows that no worker lives; returns their ids.
+
+    The attempts do not count: it was the service that died. A job that was being cancelled is cancelled.
+    """
+    jobs = session.scalars(select(Job).where(Job.state.in_(ACTIVE)).with_for_update()).all()
+    problem = WorkerLost("the service ended while it ran the job").problem()
+    for job in jobs:
+        _give_back(session, settings, job, problem, counts_attempt=False)
+    return [job.id for job in jobs]
+
+
 def _give_back(session: Session, settings: Settings, job: Job, problem: Problem, *, counts_attempt: bool) -> str:
     token, moment = job.lease_token, now(session)
     assert token is not None

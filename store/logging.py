@@ -53,5 +53,5 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in ("botocore", "boto3", "urllib3", "s3transfer"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # their debug lines carry signatures
+    for name in ("botocore", "boto3", "urllib3", "s3transfer", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # debug lines carry signatures, httpx tells of each request

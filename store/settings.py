@@ -84,10 +84,15 @@ class Settings(BaseSettings):
     wait_seconds: float = Field(60.0, gt=0, description="Longest `Prefer: wait`.")
     idempotency_hours: float = Field(48.0, gt=0)
 
+    @staticmethod
+    def own_database_url(data_dir: Path) -> str:
+        """Of the SQLite database that the one process on this folder has for itself."""
+        return f"sqlite:///{data_dir / 'modelpress.db'}"
+
     @model_validator(mode="after")
     def fill_in(self) -> "Settings":
         self.data_dir = self.data_dir.expanduser().absolute()
-        self.database_url = self.database_url or f"sqlite:///{self.data_dir / 'modelpress.db'}"
+        self.database_url = self.database_url or self.own_database_url(self.data_dir)
         self.owner_database_url = self.owner_database_url or self.database_url
         if self.beat_seconds * 3 > self.lease_seconds:
             raise ValueError(f"lease_seconds ({self.lease_seconds:g}) must be three times beat_seconds or more")

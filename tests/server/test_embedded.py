@@ -9,7 +9,9 @@ import pytest
 
 from modelpress import Client
 from modelpress.problem import ModelNotOnnx, RequestInvalid
-from server.embedded import check_address
+from server.embedded import check_address, take_back
+from store.migrate import migrate
+from tests.workplace import make_settings, running
 from worker.sandbox import Found
 
 from .conftest import Start, run, until
@@ -74,3 +76,24 @@ def test_up_with_a_broker_is_refused(tmp_path: Path) -> None:
     answer = run("up", data_dir=tmp_path, redis_url="redis://127.0.0.1:1", s3_bucket="b")
     assert answer.returncode == 1
     assert "MODELPRESS_REDIS_URL" in answer.stderr
+
+
+def test_jobs_of_a_service_that_died_are_taken_back_at_the_next_start(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, "")
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    migrate(settings.database_url)
+    with running(tmp_path, settings) as service:
+        job = service.job()
+        assert service.claim() is not None
+        assert take_back(settings, service.database) == [job["id"]]
+        assert service.client().get(f"/v1/jobs/{job['id']}").json()["state"] == "queued"
+        again = service.claim()
+        assert again is not None
+        assert (again.job_id, again.attempt) == (job["id"], 1)
+
+
+def test_leases_in_a_shared_database_are_left_alone(tmp_path: Path, sqlite_url: str) -> None:
+    with running(tmp_path, make_settings(tmp_path, sqlite_url)) as service:
+        service.job()
+        assert service.claim() is not None
+        assert take_back(service.settings, service.database) == []

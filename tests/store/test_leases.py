@@ -229,3 +229,16 @@ def test_every_change_of_state_is_an_event_in_order(store: Store):
     assert [row.seq for row in rows] == [1, 2, 3, 4, 5]
     assert [row.data["state"] for row in rows] == ["queued", "running", "queued", "running", "succeeded"]
     assert rows[2].data["detail"] == "it broke"
+
+
+def test_where_no_worker_lives_every_job_goes_back_at_once_and_no_attempt_counts(store: Store):
+    held = store.claimed()
+    stopping = store.claimed()
+    with store.database.write() as session:
+        jobs.cancel(store.scope(session), stopping.job_id)
+    with store.database.write() as session:
+        assert sorted(leases.reap_all(session, store.settings)) == sorted([held.job_id, stopping.job_id])
+    assert store.row(stopping.job_id).state == "cancelled"
+    again = store.claim()
+    assert again is not None
+    assert (again.job_id, again.attempt) == (held.job_id, 1)

@@ -154,6 +154,7 @@ def test_logs_carry_no_signatures_keys_or_passwords(store: Store, capsys: pytest
     try:
         structlog.get_logger("test").info("fetched", url=url, job_id="job_1")
         logging.getLogger("library").warning("GET %s", url)
+        logging.getLogger("httpx").info("HTTP Request: GET %s", url)
     finally:
         root.handlers[:], root.level = before
         structlog.reset_defaults()
