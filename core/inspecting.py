@@ -9,12 +9,13 @@ from core.data.synthetic import concrete_shape
 from core.interface import Interface, Port, interface_of
 from core.measure.costs import Costs
 from core.measure.runner import Arrays
-from core.network.channels import Channels, analyse
+from core.network.channels import analyse
 from core.network.layer import Layer
 from core.network.network import Network
 from core.network.opaque import OpaqueNode
 from core.network.protos import all_nodes
 from core.network.registry import is_native
+from core.network.units import Channels
 from modelpress.inspection import Inspection, LayerInfo, OperatorCount, TensorInfo
 from modelpress.problem import FieldProblem, ProblemError, RecipeInvalid
 from modelpress.selection import check_recipe

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from core.formulas.reparametrise import formula_of
-from core.network.channels import Channels, Indices, Literal, ParameterAxis
 from core.network.identities import kept_positions, unit_mask
 from core.network.network import Network
+from core.network.units import Channels, Indices, Literal, ParameterAxis
 
 Done = dict[tuple[int, int], object]
 """(id of a tensor or formula, axis) already cut, with the object itself: an id is only its own while it lives."""

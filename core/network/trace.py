@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor, fx, nn
 
-from core.network import channels
-from core.network.channels import Balance, Channels, Indices, Literal, ParameterAxis
+from core.network import units
 from core.network.identities import Identities, Ids
 from core.network.network import Network
+from core.network.units import Balance, Channels, Indices, Literal, ParameterAxis
 
 Axes = list[Ids | None]
 """Per axis of a value the identity of each index; None where the axis carries no channels."""
@@ -54,7 +54,7 @@ class Trace:
                     self.lock_all(value, "it is an output of the model")
             else:
                 self._axes[node] = self._pass(node)
-        return channels.resolved(
+        return units.resolved(
             self.identities, self.parameters, self.literals, self.indices, self.balances, self._layers
         )
 

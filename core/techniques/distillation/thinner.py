@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.network.channels import Channels, Group, analyse
+from core.network.channels import analyse
 from core.network.network import Network
 from core.network.surgery import remove_units
+from core.network.units import Channels, Group
 from modelpress.problem import StepError
 
 ROUND_TO = 8

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.network.channels import Channels, Group, analyse
+from core.network.channels import analyse
 from core.network.layer import Layer
 from core.network.network import Network
 from core.network.shapes import value_shapes
 from core.network.surgery import remove_units
+from core.network.units import Channels, Group
 from core.techniques.pruning import scores
 from core.techniques.pruning.budget import CostModel, LayerCost, Pruner
 from core.techniques.registry import technique

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core.network.channels import Channels, analyse
+from core.network.channels import analyse
 from core.network.identities import Identities
 from core.network.network import Network
 from core.network.surgery import remove_units, zero_units
+from core.network.units import Channels
 
 
 def exported(architecture: Callable[[], nn.Module]) -> Network:
