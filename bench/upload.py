@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
         copy = timed_copy(path, Path(folder) / "copy.bin")
         with Watch(stack.api.pid) as watch:
             began = time.perf_counter()
-            upload = stack.client.uploads.upload(path)
+            upload = stack.client.uploads.create(path)
             sent = time.perf_counter() - began
         assert upload.state == "completed", upload
     figures = {
