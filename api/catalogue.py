@@ -2,16 +2,16 @@
 
 from functools import cache
 from importlib import resources as files
-from typing import Any
 
 from fastapi import APIRouter, Response
 
 from api.answers import Answer
 from api.context import CallerDep
 from modelpress import resources, steps
+from modelpress.catalogue import technique_info
 from modelpress.problem import FieldProblem, RecipeInvalid
 from modelpress.recipe import read_recipe
-from modelpress.steps import Step, name_of
+from modelpress.steps import Step
 
 router = APIRouter(prefix="/v1/techniques", tags=["techniques"])
 
@@ -23,18 +23,12 @@ def list_techniques(caller: CallerDep) -> Response:
         {"name": name, "summary": summary, "recipe": [step.model_dump(mode="json") for step in its_steps]}
         for name, (summary, its_steps) in sorted(built_in_recipes().items())
     ]
-    return Answer({"techniques": [_technique(cls) for cls in steps.ALL], "recipes": built_in})
-
-
-def _technique(cls: type[Step]) -> dict[str, Any]:
-    return {
-        "name": name_of(cls),
-        "family": cls.family,
-        "stage": cls.stage.name.lower() if cls.stage is not None else None,
-        "summary": (cls.__doc__ or "").strip().split("\n\n")[0].replace("\n", " "),
-        "kinds": list(getattr(cls, "kinds", ())),
-        "schema": cls.model_json_schema(),
-    }
+    return Answer(
+        {
+            "techniques": [technique_info(cls).model_dump(mode="json", by_alias=True) for cls in steps.ALL],
+            "recipes": built_in,
+        }
+    )
 
 
 @cache

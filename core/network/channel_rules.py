@@ -6,8 +6,6 @@ operator without a rule locks it, with the reason.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch import fx, nn
 
@@ -95,12 +93,6 @@ def pass_batch_norm(trace: Trace, node: fx.Node) -> Axes:
     return list(trace.axes(x))
 
 
-@rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-def pass_instance_norm(trace: Trace, node: fx.Node) -> Axes:
-    """Each channel is normalised over its own places only."""
-    return pass_batch_norm(trace, node)
-
-
 @rule(nn.LayerNorm)
 def pass_layer_norm(trace: Trace, node: fx.Node) -> Axes:
     module, x = trace.module(node), node.args[0]
@@ -170,7 +162,3 @@ def pass_matmul(trace: Trace, node: fx.Node) -> Axes:
     if len(shape_a) > 1:
         result[-2 if len(shape_b) > 1 else -1] = trace.axes(a)[-2]
     return result
-
-
-def literal(node: fx.Node, name: str, default: Any = None) -> Any:
-    return node.kwargs.get(name, default)
