@@ -15,6 +15,7 @@ from core.data.load import load_data
 from core.data.samples import Data
 from core.decisions import Decisions
 from core.events import Events
+from core.formats.open import open_network
 from core.gates.worth import has_limits, is_judged, limits_broken
 from core.inspecting import check_step
 from core.interface import interface_of
@@ -71,7 +72,7 @@ def prepare(job: Job, folder: Path, events: Events, clock: Clock) -> Run:
     device = choose_device(job)
     be_deterministic(device)
     events.progress("importing", 0.01, "reading the model")
-    network = Network.from_onnx(folder / "inputs" / job.model)
+    network = open_network(folder / "inputs" / job.model)
     for index, step in enumerate(job.recipe):
         if step.on_failure != "skip":
             check_step(step, index, network)

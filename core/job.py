@@ -43,12 +43,12 @@ def run_compression(folder: Path, job: Job, events: Events, clock: Clock) -> Res
 
 
 def run_inspection(folder: Path, job: Job, events: Events) -> Result:
-    from core.inspecting import inspect  # torch, which hashing does without
+    from core.formats.open import open_network  # torch, which hashing does without
+    from core.inspecting import inspect
     from core.measure.runner import load_model
-    from core.network.network import Network
 
     events.progress("importing", 0.1, "reading the model")
-    network = Network.from_onnx(folder / "inputs" / job.model)
+    network = open_network(folder / "inputs" / job.model)
     checked = folder / "tmp" / "original.onnx"
     network.to_onnx(checked)
     load_model(checked)
