@@ -23,7 +23,12 @@ from modelpress.problem import ModelError, ModelTooLarge
 
 
 class Builder:
-    """Builds the normal form of one source. `tied` maps a shared weight's key to its parameter."""
+    """Builds the normal form of one source.
+
+    Attributes:
+        tied: a shared weight's parameter by its key.
+        opaque: index of each node that onnxruntime runs, with the reason.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -33,6 +38,7 @@ class Builder:
         self.layers = layer_names(source)
         self.tied: dict[tuple[str, str], nn.Parameter] = {}
         self.notes: list[str] = []
+        self.opaque: dict[int, str] = {}
         self._attributes: set[str] = set()
         self._made: list[fx.Node] = []
         self._folded_bytes = 0
@@ -115,6 +121,7 @@ class Builder:
             results = build(self, node)
         except Unsupported as reason:
             self._undo(attributes)
+            self.opaque[index] = str(reason)
             self.notes.append(f"{describe(node.proto)} runs in onnxruntime, without gradient: {reason}")
             results = self._opaque(node)
         self._bind(node, results if isinstance(results, tuple) else (results,))
