@@ -24,7 +24,7 @@ from torch import Tensor, fx, nn
 
 from core.formulas import attach, formula_of, restore, to_config
 from core.network.exporter import Export, float_type, is_edge
-from core.network.matching import tensors
+from core.network.reading import stored
 from core.network.write import write_model
 from core.quantizers.activation import ActivationQuantizer
 from core.quantizers.links import link_biases
@@ -177,5 +177,5 @@ def _owners(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, Any, str]]:
     for node in graph.graph.nodes:
         if node.op == "call_module" and node.meta.get("layer"):
             module: nn.Module = graph.get_submodule(str(node.target))
-            for name, _ in list(tensors(module)):
+            for name, _ in list(stored(module)):
                 yield node, module.__getattr__, name

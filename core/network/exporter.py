@@ -8,7 +8,7 @@ from torch import fx
 
 from core.network import registry
 from core.network.emission import Emission
-from core.network.importer import build
+from core.network.importer import reading_of
 from core.network.matching import Group, Match, Matcher, attribute, is_from_source, is_member, renamed_copy
 from core.network.names import WEIGHTED, unique
 from core.network.registry import Call
@@ -23,6 +23,15 @@ SLOTS = {
     "MatMul": {"weight": 1},
     "BatchNormalization": {"weight": 1, "bias": 2, "running_mean": 3, "running_var": 4},
     "LayerNormalization": {"weight": 1, "bias": 2},
+    "Gather": {"weight": 0},
+    "RNN": {"weight_ih_l0": 1, "weight_hh_l0": 2, "bias": 3},
+    "GRU": {"weight_ih_l0": 1, "weight_hh_l0": 2, "bias": 3},
+    "LSTM": {"weight_ih_l0": 1, "weight_hh_l0": 2, "bias": 3, "peepholes": 7},
+    "GroupNormalization": {"weight": 1, "bias": 2},
+    "RMSNormalization": {"weight": 1},
+    "SimplifiedLayerNormalization": {"weight": 1},
+    "SkipLayerNormalization": {"weight": 2, "bias": 3},
+    "SkipSimplifiedLayerNormalization": {"weight": 2},
 }
 """At which input of its source node each tensor of a layer is."""
 
@@ -82,7 +91,7 @@ class Exporter:
 
     def __init__(self, graph: fx.GraphModule, source: Source, *, dense: bool, edges: bool) -> None:
         self.graph, self.source, self.edges = graph, source, edges
-        self.matcher = Matcher(graph, build(source), source)
+        self.matcher = Matcher(graph, reading_of(source), source)
         self.outputs = [self._through(node) for node in output_nodes(graph)]
         self.nodes = self._live()
         self.groups = self.matcher.groups(self.nodes)
@@ -98,7 +107,7 @@ class Exporter:
     def is_unchanged(self) -> bool:
         """Whether the source says all that the graph says."""
         same = all(
-            group.match is Match.SAME and all(self._is_named(node, name) for name, node in group.renamed.items())
+            group.is_as_read and all(self._is_named(node, name) for name, node in group.renamed.items())
             for group in self.groups.values()
         )
         fresh = [node for node in self.nodes if node.op != "placeholder" and not self._is_known(node)]
@@ -224,13 +233,16 @@ class Exporter:
     def _emit_layer(self, group: Group, copy: NodeProto) -> None:
         """The source node's attributes with the layer's present tensors."""
         node = next(node for node in group.nodes if node.op == "call_module")
-        self._call(node, inputs=[copy.input[0]], base=copy.output[0], template=copy)
+        inputs = self._input_names(node) if len(group.body) == 1 else [copy.input[0]]
+        self._call(node, inputs, base=copy.output[0], template=copy)
 
     def _emit_node(self, node: fx.Node) -> None:
         if is_member(node):
             return  # named by the tuple it is taken from
-        inputs = [self.name_of(argument) if argument is not None else "" for argument in flat_arguments(node)]
-        self._call(node, inputs, self.names[node])
+        self._call(node, self._input_names(node), self.names[node])
+
+    def _input_names(self, node: fx.Node) -> list[str]:
+        return [self.name_of(argument) if argument is not None else "" for argument in flat_arguments(node)]
 
     def _call(self, node: fx.Node, inputs: list[str], base: str, template: NodeProto | None = None) -> None:
         module = self.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -270,7 +282,7 @@ class Exporter:
             written.name = wanted.get(written.name, written.name)
 
     def _name_layer(self, layer: str, start: int) -> None:
-        for written in self.out.nodes[start:]:
+        for written in reversed(self.out.nodes[start:]):
             if written.op_type in WEIGHTED:
                 written.name = layer
                 return

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, fx
 
-from core.network.matching import tensors
+from core.network.reading import stored
 from modelpress.problem import ModelNotFinite
 
 
@@ -17,7 +17,7 @@ def check_finite(graph: fx.GraphModule) -> None:
     """
     for node in graph.graph.nodes:
         if node.op == "call_module" and node.meta.get("layer"):
-            for name, tensor in tensors(graph.get_submodule(str(node.target))):
+            for name, tensor in stored(graph.get_submodule(str(node.target))):
                 if not bool(torch.isfinite(tensor).all()):
                     raise ModelNotFinite(f"{name} of layer {node.meta['layer']} holds {_first(tensor)}")
         elif node.op == "get_attr":

@@ -15,6 +15,8 @@ from core.network.limits import MAX_FOLDED_BYTES
 from core.network.names import attribute_name, layer_names
 from core.network.onnx_node import OnnxNode
 from core.network.opaque import OpaqueNode
+from core.network.owned import Owned
+from core.network.reading import Reading
 from core.network.source import RANDOM, Source
 from core.network.tensors import to_torch
 from core.network.unsupported import Unsupported
@@ -39,6 +41,9 @@ class Builder:
         self.tied: dict[tuple[str, str], nn.Parameter] = {}
         self.notes: list[str] = []
         self.opaque: dict[int, str] = {}
+        self._owned = Owned()
+        self._last_use: dict[str, int] = {}
+        self._outputs = {value.name for value in source.outputs}
         self._attributes: set[str] = set()
         self._made: list[fx.Node] = []
         self._folded_bytes = 0
@@ -50,14 +55,17 @@ class Builder:
             node = self.graph.placeholder(f"input_{position}")
             node.meta.update(value=value.name, source=())
             self.values[value.name] = node
-        live = self.source.live(value.name for value in self.source.outputs)
-        for index in sorted(live):
+        live = sorted(self.source.live(value.name for value in self.source.outputs))
+        self._last_use = {name: index for index in live for name in self.source.needs(index)}
+        for index in live:
             self._build(index)
+            self._forget(index)
         outputs = [self._operand(self._value(value.name), trainable=False) for value in self.source.outputs]
         self.graph.output(tuple(outputs)).meta.update(value=None, source=())
         self._drop_unused()
-        module = fx.GraphModule(self.root, self.graph, class_name="NormalForm")
-        return module.eval()
+        module = fx.GraphModule(self.root, self.graph, class_name="NormalForm").eval()
+        self.source.reading = Reading(module, self._owned, self.source)
+        return module
 
     # what builders call
 
@@ -70,9 +78,9 @@ class Builder:
         operands = tuple(None if arg is None else self._operand(arg, trainable) for arg in args)
         return self._add(self.graph.create_node("call_function", function, operands, kwargs))
 
-    def module(self, module: nn.Module, *args: Value, layer: str | None = None, kind: str = "") -> Value:
+    def module(self, module: nn.Module, *args: Value | None, layer: str | None = None, kind: str = "") -> Value:
         """A call of a module. A layer is a module with weights, known by name."""
-        operands = tuple(self._operand(arg, trainable=False) for arg in args)
+        operands = tuple(None if arg is None else self._operand(arg, trainable=False) for arg in args)
         name = attribute_name(layer or kind or type(module).__name__, self._attributes)
         self.root.add_module(name, module)
         node = self._add(self.graph.create_node("call_module", name, operands))
@@ -90,11 +98,15 @@ class Builder:
         """
         value = node.tensor(position) if tensor is None else tensor
         if value.dim() < 2:
-            return nn.Parameter(value.detach().clone())
+            return nn.Parameter(self.own(value))
         key = (node.name(position), form)
         if key not in self.tied:
-            self.tied[key] = nn.Parameter(value.detach().clone(memory_format=torch.contiguous_format))
+            self.tied[key] = nn.Parameter(self.own(value))
         return self.tied[key]
+
+    def own(self, tensor: Tensor) -> Tensor:
+        """`tensor` for a parameter or buffer: contiguous, in memory that nothing else in the network has."""
+        return self._owned.take(tensor)
 
     def unpack(self, value: Value, count: int) -> tuple[Value, ...]:
         """The members of a node that returns a tuple."""
@@ -132,10 +144,20 @@ class Builder:
     def _value(self, name: str) -> Value:
         if name not in self.values:
             try:
-                self.values[name] = Constant(to_torch(self.source.initializers[name]), name)
+                tensor = to_torch(self.source.initializers[name])
             except Unsupported as reason:
                 raise ModelError(f"initialiser {name!r} has the {reason}, which is not handled") from reason
+            self._owned.note(tensor, name)
+            self.values[name] = Constant(tensor, name)
         return self.values[name]
+
+    def _forget(self, index: int) -> None:
+        """Constants that nothing reads any more need no memory of their own; the network's outputs are read last."""
+        for name in self.source.needs(index):
+            value = self.values.get(name)
+            if self._last_use[name] == index and isinstance(value, Constant) and name not in self._outputs:
+                self._owned.forget(value.tensor)
+                del self.values[name]
 
     def _bind(self, node: OnnxNode, results: Sequence[Value]) -> None:
         names = list(node.proto.output)
@@ -203,9 +225,9 @@ class Builder:
         tensor = value.tensor
         name = attribute_name(value.name or "constant", self._attributes)
         if trainable and tensor.is_floating_point() and tensor.numel() > 1 and tensor.numel() == max(tensor.shape):
-            self.root.register_parameter(name, nn.Parameter(tensor.detach().clone()))
+            self.root.register_parameter(name, nn.Parameter(self.own(tensor)))
         else:
-            self.root.register_buffer(name, tensor.clone())
+            self.root.register_buffer(name, self.own(tensor))
         node = self._add(self.graph.create_node("get_attr", name))
         node.meta["value"] = value.name or None
         return node
@@ -219,9 +241,12 @@ class Builder:
             self.graph.erase_node(node)
 
 
-def build(source: Source) -> fx.GraphModule:
-    """The normal form of `source`."""
-    return Builder(source).run()
+def reading_of(source: Source) -> Reading:
+    """How `source` was read when it was imported; read now if it never was."""
+    if source.reading is None:
+        Builder(source).run()
+    assert source.reading is not None
+    return source.reading
 
 
 def _spread(results: Sequence[Value], node: OnnxNode) -> tuple[Value, ...]:

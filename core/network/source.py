@@ -1,7 +1,10 @@
 """The model as it was read, with an index: who makes a value, what is constant, what type and shape it has."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
@@ -11,6 +14,9 @@ from onnx.shape_inference import InferenceError
 from core.network.protos import captured
 from core.network.sizes import elements
 
+if TYPE_CHECKING:
+    from core.network.reading import Reading
+
 INT64 = TensorProto.INT64
 SMALL = 1024  # elements: larger constants hold no shapes
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -19,7 +25,11 @@ Shape = list[int | str | None]
 
 
 class Source:
-    """An index over a proto. `proto` itself is not changed; functions are inlined in the copy that is indexed."""
+    """An index over a proto. `proto` itself is not changed; functions are inlined in the copy that is indexed.
+
+    Attributes:
+        reading: the normal form as it was imported, once it was.
+    """
 
     def __init__(self, proto: ModelProto) -> None:
         self.proto = proto
@@ -29,6 +39,7 @@ class Source:
         self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
         self.inputs = [value for value in graph.input if value.name not in self.initializers]
         self.outputs = list(graph.output)
+        self.reading: Reading | None = None
         self.producer: dict[str, int] = {
             name: index for index, node in enumerate(self.nodes) for name in node.output if name
         }
@@ -36,7 +47,7 @@ class Source:
     @cached_property
     def read(self) -> set[str]:
         """Names that a node or an output of the model reads."""
-        names = {name for index in range(len(self.nodes)) for name in self.needs(index)}
+        names = {name for needed in self._needs for name in needed}
         return names | {value.name for value in self.outputs}
 
     @property
@@ -45,8 +56,11 @@ class Source:
 
     def needs(self, index: int) -> list[str]:
         """Names that node `index` reads, those of its subgraphs included."""
-        node = self.nodes[index]
-        return [name for name in [*node.input, *captured(node)] if name]
+        return self._needs[index]
+
+    @cached_property
+    def _needs(self) -> list[list[str]]:
+        return [[name for name in [*node.input, *captured(node)] if name] for node in self.nodes]
 
     def live(self, names: Iterable[str]) -> set[int]:
         """Indices of the nodes that `names` depend on."""
