@@ -9,6 +9,7 @@ from onnx.checker import ValidationError
 from core.network import limits
 from core.network.order import in_order
 from core.network.protos import all_graphs, all_nodes, all_tensors
+from core.network.runtime_operators import tell_onnx
 from core.network.sizes import check_held, elements
 from modelpress.problem import ModelError, ModelTooLarge, ModelTruncated
 
@@ -93,6 +94,7 @@ def _sort(graph: GraphProto) -> None:
 
 def _run_checker(model: ModelProto) -> None:
     """On a copy without the heavy initialisers, which `check_held` has looked at: the checker serialises it all."""
+    tell_onnx()
     try:
         onnx.checker.check_model(_light(model))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Normalisations: BatchNormalization and LayerNormalization as torch's layers, the rest as functions."""
+"""Normalisations over channels and places: BatchNormalization as torch's layer, the rest as functions."""
 
 import torch
 import torch.nn.functional as F
@@ -53,33 +53,6 @@ def emit_batch_norm(out: Emission, call: Call) -> str:
     return out.node(
         "BatchNormalization", [*call.inputs, *inputs], name=call.base, epsilon=module.eps, momentum=momentum
     )
-
-
-@operator("LayerNormalization")
-def build_layer_norm(builder: Builder, node: OnnxNode) -> Value:
-    """Over the last axes, those that the scale has."""
-    node.only("axis", "epsilon", "stash_type")
-    scale, bias = node.tensor(1), node.find_tensor(2)
-    axis, rank = node.attribute("axis", -1), node.rank(0)
-    from_end = -axis if axis < 0 else None if rank is None else rank - axis
-    if from_end != scale.dim() or node.extra_outputs():
-        raise Unsupported("LayerNormalization over other axes than those of its scale")
-    module = nn.LayerNorm(list(scale.shape), eps=node.attribute("epsilon", 1e-5), bias=bias is not None)
-    module.weight = builder.parameter(node, 1)
-    if bias is not None:
-        module.bias = builder.parameter(node, 2)
-    return builder.module(module, node.input(0), layer=node.layer)
-
-
-@emits(nn.LayerNorm)
-def emit_layer_norm(out: Emission, call: Call) -> str:
-    module = call.module
-    assert isinstance(module, nn.LayerNorm)
-    out.require_opset(17)
-    tensors = ["weight"] if module.bias is None else ["weight", "bias"]
-    inputs = [*call.inputs, *(emit_weight(out, call, tensor) for tensor in tensors)]
-    axis = -len(module.normalized_shape)
-    return out.node("LayerNormalization", inputs, name=call.base, axis=axis, epsilon=module.eps)
 
 
 def instance_norm(x: Tensor, scale: Tensor, bias: Tensor, *, eps: float) -> Tensor:

@@ -1,6 +1,6 @@
 """Small networks to import, and the reference to compare with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,22 @@ FLOAT = TensorProto.FLOAT
 
 def run_onnx(model: ModelProto | Path, inputs: dict[str, np.ndarray], optimised: bool = True) -> list[np.ndarray]:
     """Outputs of onnxruntime."""
+    return session_of(model, optimised).run(None, inputs)
+
+
+def session_of(model: ModelProto | Path, optimised: bool = True) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     data = str(model) if isinstance(model, Path) else model.SerializeToString()
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return session.run(None, inputs)
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def model_of(
     nodes: Sequence[onnx.NodeProto],
-    inputs: dict[str, Sequence[int | str]],
+    inputs: Mapping[str, Sequence[int | str]],
     outputs: Sequence[str] = ("y",),
     constants: dict[str, Any] | None = None,
     opset: int = 17,
@@ -44,7 +47,9 @@ def model_of(
         [helper.make_tensor_value_info(name, types.get(name, FLOAT), None) for name in outputs],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+    versions = {"": opset, **{node.domain: 1 for node in nodes if node.domain}}
+    imports = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=ir_version)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=all(node.op_type != "Range" for node in nodes))
     for value, found in zip(model.graph.output, inferred.graph.output, strict=True):
         value.type.tensor_type.shape.CopyFrom(found.type.tensor_type.shape)

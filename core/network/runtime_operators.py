@@ -1,0 +1,51 @@
+"""What onnxruntime runs in the standard domain and onnx's checker refuses, told to onnx.
+
+Files that onnxruntime has optimised, and those of its language models, hold normalisations from before the standard
+had them. GroupNormalization was deprecated in the opset that brought it, and is run nonetheless.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import onnx
+from onnx.defs import OpSchema
+
+FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(double)"]
+INT, FLOAT = OpSchema.AttrType.INT, OpSchema.AttrType.FLOAT
+OPTIONAL = OpSchema.FormalParameterOption.Optional
+NORMALISATION = {"axis": INT, "epsilon": FLOAT, "stash_type": INT}
+
+
+@cache
+def tell_onnx() -> None:
+    """Make the schemas known to this process, once."""
+    statistics = ("Mean", "Deviation")
+    onnx.defs.register_schema(_schema("SimplifiedLayerNormalization", 1, (), statistics, NORMALISATION))
+    onnx.defs.register_schema(_schema("LayerNormalization", 1, ("bias",), statistics, NORMALISATION))
+    onnx.defs.deregister_schema("GroupNormalization", 18, "")
+    groups = {"num_groups": INT, "epsilon": FLOAT}
+    onnx.defs.register_schema(_schema("GroupNormalization", 18, ("bias",), (), groups))
+
+
+def _schema(
+    name: str, version: int, inputs: Sequence[str], outputs: Sequence[str], attributes: Mapping[str, OpSchema.AttrType]
+) -> OpSchema:
+    """A normalisation of `X`; `inputs` and `outputs` are those beyond the first, and may be left out."""
+    formal = OpSchema.FormalParameter
+    schema = OpSchema(
+        name,
+        "",
+        version,
+        inputs=[formal("X", "T"), formal("scale", "V"), *(formal(key, "V", param_option=OPTIONAL) for key in inputs)],
+        outputs=[formal("Y", "V"), *(formal(key, "U", param_option=OPTIONAL) for key in outputs)],
+        type_constraints=[(kind, FLOATS, "") for kind in "TUV"],
+        attributes=[OpSchema.Attribute(key, kind, "", required=False) for key, kind in attributes.items()],
+    )
+    schema.set_type_and_shape_inference_function(_same_shape)
+    return schema
+
+
+def _same_shape(context: onnx.shape_inference.InferenceContext) -> None:
+    kind = context.get_input_type(0)
+    if kind is not None:
+        context.set_output_type(0, kind)
