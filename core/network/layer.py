@@ -16,7 +16,7 @@ class Layer:
 
     Attributes:
         name: what `inspect` prints.
-        kind: ONNX operator: Conv, ConvTranspose, Gemm, MatMul, BatchNormalization, LayerNormalization.
+        kind: ONNX operator that it comes from: Conv, ConvTranspose, Gemm, MatMul, BatchNormalization and so on.
         module: the torch layer.
         node: its call in the normal form.
         graph: the normal form.
@@ -95,4 +95,10 @@ def kind_of(module: nn.Module, like: str = "") -> str:
         return "BatchNormalization"
     if isinstance(module, nn.LayerNorm):
         return "LayerNormalization"
-    return type(module).__name__
+    if isinstance(module, nn.GroupNorm):
+        return "GroupNormalization"
+    if isinstance(module, nn.RMSNorm):
+        return "RMSNormalization"
+    if isinstance(module, nn.Embedding):
+        return "Gather"
+    return getattr(module, "operator", type(module).__name__)

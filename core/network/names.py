@@ -3,12 +3,32 @@
 import re
 from collections import Counter
 
+from onnx import NodeProto, TensorProto
+
 from core.network.source import Source
 
-WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "BatchNormalization": 1, "LayerNormalization": 1}
+WEIGHTED = {
+    "Conv": 1,
+    "ConvTranspose": 1,
+    "Gemm": 1,
+    "MatMul": 1,
+    "BatchNormalization": 1,
+    "LayerNormalization": 1,
+    "Gather": 0,
+    "RNN": 1,
+    "GRU": 1,
+    "LSTM": 1,
+    "GroupNormalization": 1,
+    "RMSNormalization": 1,
+    "SimplifiedLayerNormalization": 1,
+    "SkipLayerNormalization": 2,
+    "SkipSimplifiedLayerNormalization": 2,
+}
 """Operators that own weights, and at which input the weight is."""
 
+DOMAINS = ("", "ai.onnx", "com.microsoft")
 SUFFIX = ".weight"
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
 
 def layer_names(source: Source) -> dict[int, str]:
@@ -19,7 +39,7 @@ def layer_names(source: Source) -> dict[int, str]:
     weights = {
         index: node.input[WEIGHTED[node.op_type]]
         for index, node in enumerate(source.nodes)
-        if node.op_type in WEIGHTED and node.domain in ("", "ai.onnx") and _owns_weight(source, index)
+        if node.op_type in WEIGHTED and node.domain in DOMAINS and _owns_weight(source, index)
     }
     uses = Counter(weights.values())
     seen: Counter[str] = Counter()
@@ -40,7 +60,17 @@ def layer_names(source: Source) -> dict[int, str]:
 def _owns_weight(source: Source, index: int) -> bool:
     node = source.nodes[index]
     position = WEIGHTED[node.op_type]
-    return len(node.input) > position and node.input[position] in source.constants
+    if len(node.input) <= position or node.input[position] not in source.constants:
+        return False
+    return node.op_type != "Gather" or _looks_up(source, node)
+
+
+def _looks_up(source: Source, node: NodeProto) -> bool:
+    """Whether a Gather is an embedding: of a float matrix, at computed positions."""
+    table = source.initializers.get(node.input[0])
+    shape = source.shape(node.input[0]) if table is None else table.dims
+    is_matrix = shape is not None and len(shape) == 2 and source.element_type(node.input[0]) in FLOATS
+    return is_matrix and node.input[1] not in source.constants
 
 
 def unique(wanted: str, taken: set[str]) -> str:

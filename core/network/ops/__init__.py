@@ -1,16 +1,35 @@
 """One module per operator family; importing this package fills the tables in `registry`."""
 
-from core.network.ops import activations, arithmetic, conv, linear, moving, norm, pool, quantization, reduction, resize
+from core.network.ops import (
+    activations,
+    arithmetic,
+    computed_sizes,
+    conv,
+    group_norm,
+    layer_norm,
+    linear,
+    moving,
+    norm,
+    pool,
+    quantization,
+    recurrent_files,
+    reduction,
+    resize,
+)
 
 __all__ = [
     "activations",
     "arithmetic",
+    "computed_sizes",
     "conv",
+    "group_norm",
+    "layer_norm",
     "linear",
     "moving",
     "norm",
     "pool",
     "quantization",
+    "recurrent_files",
     "reduction",
     "resize",
 ]

@@ -10,6 +10,7 @@ from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
 from core.network.ops import shape as moves
+from core.network.ops.embedding import build_embedding, is_embedding
 from core.network.registry import Call, emits, operator, operator_of
 from core.network.tensors import ONNX_TYPE, compute_type, storage_array, to_torch
 from core.network.unsupported import Unsupported
@@ -160,6 +161,8 @@ def _slice(
 
 @operator("Gather")
 def build_gather(builder: Builder, node: OnnxNode) -> Value:
+    if is_embedding(node):
+        return build_embedding(builder, node)
     axis = node.attribute("axis", 0)
     if node.is_constant(1) and not node.is_constant(0) and node.tensor(1).dim() == 1:
         indices = node.tensor(1).tolist()

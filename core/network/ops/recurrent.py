@@ -51,23 +51,29 @@ class Recurrent(nn.Module):
         weight_ih_l0: (gates * hidden, inputs), gates in torch's order.
         weight_hh_l0: (gates * hidden, hidden).
         bias_ih_l0, bias_hh_l0: (gates * hidden,); None without biases.
+        peepholes: (3 * hidden,) of an LSTM's input, output and forget gate; None without.
 
     All sizes are read from the tensors, so that removing channels only replaces these.
     """
 
-    gates: ClassVar[int]
+    operator: ClassVar[str]
+    order: ClassVar[tuple[int, ...]]
+    """For each gate of torch its place in ONNX."""
     standard: ClassVar[tuple[str, ...]]
     """The activations of torch's fused kernel."""
+    states: ClassVar[int] = 1
 
-    def __init__(self, inputs: int, hidden: int, options: Options, bias: bool = True) -> None:
+    def __init__(self, inputs: int, hidden: int, options: Options, bias: bool = True, peepholes: bool = False) -> None:
         super().__init__()
         self.options = options
-        rows = self.gates * hidden
+        rows = len(self.order) * hidden
         for suffix in self.suffixes:
             self.register_parameter(f"weight_ih_l0{suffix}", nn.Parameter(torch.empty(rows, inputs)))
             self.register_parameter(f"weight_hh_l0{suffix}", nn.Parameter(torch.empty(rows, hidden)))
             for name in ("bias_ih_l0", "bias_hh_l0"):
                 self.register_parameter(f"{name}{suffix}", nn.Parameter(torch.empty(rows)) if bias else None)
+            held = nn.Parameter(torch.empty(3 * hidden)) if peepholes else None
+            self.register_parameter(f"peepholes{suffix}", held)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -100,7 +106,7 @@ class Recurrent(nn.Module):
         Args:
             x: (time, batch, inputs); with layout 1 (batch, time, inputs), and the batch first everywhere below.
             lengths: (batch,) steps of each sequence; None where all take the whole time. Outputs beyond are zero,
-                and the last state is that of the last step within.
+                and the last state is that of the last step within, or zero.
             initial: each state at the start, (directions, batch, hidden); None for zeros. One of a single sample
                 serves all.
 
@@ -117,11 +123,7 @@ class Recurrent(nn.Module):
         return y, *last
 
     def _all(self, initial: Sequence[Tensor | None]) -> list[Tensor | None]:
-        return [*initial, None, None][: self._state_count]
-
-    @property
-    def _state_count(self) -> int:
-        return 1
+        return [*initial, None, None][: self.states]
 
     def _initial(self, state: Tensor | None, x: Tensor) -> Tensor:
         shape = (len(self.suffixes), x.shape[1], self.hidden_size)
@@ -179,6 +181,8 @@ class Recurrent(nn.Module):
         self, x: Tensor, lengths: Tensor | None, state: State, suffix: str, functions: tuple[Activation, ...]
     ) -> tuple[Tensor, State]:
         """Outputs (time, batch, hidden) and the last state of one direction, first step first."""
+        if lengths is not None:  # as in onnxruntime, nothing is left of the state of an empty sequence
+            state = tuple(torch.where((lengths > 0)[:, None], one, 0.0) for one in state)
         sums = F.linear(x, self.tensor(f"weight_ih_l0{suffix}"), self.find(f"bias_ih_l0{suffix}"))
         outputs = []
         for place, inputs in enumerate(sums):
@@ -222,7 +226,8 @@ def turned(x: Tensor, lengths: Tensor | None) -> Tensor:
 class Rnn(Recurrent):
     """H = f(X W + H R + b)."""
 
-    gates = 1
+    operator = "RNN"
+    order = (0,)
     standard = ("Tanh",)
 
     def _kernel(self) -> Callable[..., Any] | None:
@@ -236,9 +241,10 @@ class Rnn(Recurrent):
 
 
 class Gru(Recurrent):
-    """Gates in the order reset, update, new."""
+    """Gates in the order reset, update, new; in ONNX update, reset, new."""
 
-    gates = 3
+    operator = "GRU"
+    order = (1, 0, 2)
     standard = ("Sigmoid", "Tanh")
 
     def _fused_kernel(self) -> Callable[..., Any] | None:
@@ -265,23 +271,12 @@ class Gru(Recurrent):
 
 
 class Lstm(Recurrent):
-    """Gates in the order input, forget, cell, output.
+    """Gates in the order input, forget, cell, output; in ONNX input, output, forget, cell."""
 
-    Further parameter: peepholes (3 * hidden,), of the input, output and forget gate; None without.
-    """
-
-    gates = 4
+    operator = "LSTM"
+    order = (0, 2, 3, 1)
     standard = ("Sigmoid", "Tanh", "Tanh")
-
-    def __init__(self, inputs: int, hidden: int, options: Options, bias: bool = True, peepholes: bool = False) -> None:
-        super().__init__(inputs, hidden, options, bias)
-        for suffix in self.suffixes:
-            held = nn.Parameter(torch.empty(3 * hidden)) if peepholes else None
-            self.register_parameter(f"peepholes{suffix}", held)
-
-    @property
-    def _state_count(self) -> int:
-        return 2
+    states = 2
 
     def _fused_kernel(self) -> Callable[..., Any] | None:
         return None if self.options.input_forget or self.find("peepholes") is not None else torch.lstm

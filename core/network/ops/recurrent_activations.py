@@ -27,14 +27,14 @@ KINDS = {
     "Sigmoid": Kind(lambda x, a, b: torch.sigmoid(x)),
     "Softsign": Kind(lambda x, a, b: F.softsign(x)),
     "Softplus": Kind(lambda x, a, b: F.softplus(x)),
-    "Affine": Kind(lambda x, a, b: a * x + b, 1.0, 0.0),
+    "Affine": Kind(lambda x, a, b: a * x + b, 0.0, 0.0),
     "LeakyRelu": Kind(lambda x, a, b: F.leaky_relu(x, a), 0.01),
-    "ThresholdedRelu": Kind(lambda x, a, b: torch.where(x > a, x, 0.0), 1.0),
-    "ScaledTanh": Kind(lambda x, a, b: a * torch.tanh(b * x), 1.0, 1.0),
+    "ThresholdedRelu": Kind(lambda x, a, b: torch.where(x > a, x, 0.0), 0.0),
+    "ScaledTanh": Kind(lambda x, a, b: a * torch.tanh(b * x), 0.0, 0.0),
     "HardSigmoid": Kind(lambda x, a, b: (a * x + b).clamp(0.0, 1.0), 0.2, 0.5),
     "Elu": Kind(lambda x, a, b: F.elu(x, a), 1.0),
 }
-"""With the default of alpha and beta."""
+"""With the defaults of alpha and beta that onnxruntime takes."""
 
 NAMES = {name.lower(): name for name in KINDS}
 
