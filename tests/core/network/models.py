@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -16,17 +16,21 @@ FLOAT = TensorProto.FLOAT
 
 def run_onnx(model: ModelProto | Path, inputs: dict[str, np.ndarray], optimised: bool = True) -> list[np.ndarray]:
     """Outputs of onnxruntime."""
-    return session_of(model, optimised).run(None, inputs)
+    return run_each(model, [inputs], optimised)[0]
 
 
-def session_of(model: ModelProto | Path, optimised: bool = True) -> onnxruntime.InferenceSession:
+def run_each(
+    model: ModelProto | Path, batches: Sequence[dict[str, np.ndarray]], optimised: bool = True
+) -> list[list[np.ndarray]]:
+    """Outputs of one session for each of several inputs."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     data = str(model) if isinstance(model, Path) else model.SerializeToString()
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return [cast(list[np.ndarray], session.run(None, inputs)) for inputs in batches]
 
 
 def model_of(
