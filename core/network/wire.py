@@ -1,4 +1,9 @@
-"""The outermost fields of a protobuf file, read without trusting it: tells a cut file from a foreign one."""
+"""The outermost fields of a protobuf file, written, and read without trusting them: a cut file is not a foreign one."""
+
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 MODEL_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}  # number: wire type
 
@@ -25,6 +30,39 @@ def is_cut(data: bytes) -> bool:
         if position > len(data):
             return True
     return False
+
+
+def delimited(field: int, length: int) -> bytes:
+    """What stands before the `length` bytes of a message, string or bytes field."""
+    return _encode(field << 3 | 2) + _encode(length)
+
+
+def unknown_fields(message: Message) -> bytes:
+    """The fields of a newer format that `message` itself carries, as they came."""
+    return b"".join(_unknown(entry.field_number, entry.wire_type, entry.data) for entry in UnknownFieldSet(message))
+
+
+def _unknown(number: int, kind: int, data: Any) -> bytes:
+    tag = _encode(number << 3 | kind)
+    match kind:
+        case 0:
+            return tag + _encode(data)
+        case 2:
+            return tag + _encode(len(data)) + data
+        case 3:  # a group, which ends with a tag of its own
+            inner = (_unknown(entry.field_number, entry.wire_type, entry.data) for entry in data)
+            return tag + b"".join(inner) + _encode(number << 3 | 4)
+        case _:
+            return tag + data.to_bytes(8 if kind == 1 else 4, "little")
+
+
+def _encode(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _is_model_tag(tag: int) -> bool:
