@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import torch
 from onnx import NodeProto, helper
 from torch import Tensor, nn
 
+from core.network.blank import blank
 from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
@@ -19,11 +19,13 @@ from core.network.values import Value
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 ATTRIBUTES = ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "group")
+FUSED = ("activation", "activation_params")
+"""What onnxruntime's fused convolution has besides; see `fused.py`."""
 
 
 @operator("Conv")
 def build_conv(builder: Builder, node: OnnxNode) -> Value:
-    node.only(*ATTRIBUTES)
+    node.only(*ATTRIBUTES, *FUSED)
     weight = _weight(node)
     window = read_window(node, list(weight.shape[2:]))
     before, after = window.pads
@@ -32,17 +34,18 @@ def build_conv(builder: Builder, node: OnnxNode) -> Value:
         x = builder.call(pad, x, pads=spatial_pads(before, after), mode="constant", value=0.0)
         before = [0] * len(before)
     groups = node.attribute("group", 1)
-    with torch.device("meta"):
-        module = CONV[len(before)](
-            weight.shape[1] * groups,
-            weight.shape[0],
-            tuple(window.kernel),
-            stride=tuple(window.strides),
-            padding=tuple(before),
-            dilation=tuple(window.dilations),
-            groups=groups,
-            bias=node.given(2),
-        )
+    module = blank(
+        CONV[len(before)],
+        weight.shape[1] * groups,
+        weight.shape[0],
+        tuple(window.kernel),
+        stride=tuple(window.strides),
+        padding=tuple(before),
+        dilation=tuple(window.dilations),
+        groups=groups,
+        bias=node.given(2),
+        device="meta",
+    )
     return _layer(builder, node, module, x, weight)
 
 
@@ -60,18 +63,19 @@ def build_conv_transpose(builder: Builder, node: OnnxNode) -> Value:
     crop = [(b, a) for b, a in zip(before, after, strict=True)]
     even = before == after
     groups = node.attribute("group", 1)
-    with torch.device("meta"):
-        module = TRANSPOSED[rank](
-            weight.shape[0],
-            weight.shape[1] * groups,
-            tuple(weight.shape[2:]),
-            stride=tuple(node.attribute("strides", [1] * rank)),
-            padding=tuple(before) if even else (0,) * rank,
-            output_padding=tuple(node.attribute("output_padding", [0] * rank)),
-            groups=groups,
-            bias=node.given(2),
-            dilation=tuple(node.attribute("dilations", [1] * rank)),
-        )
+    module = blank(
+        TRANSPOSED[rank],
+        weight.shape[0],
+        weight.shape[1] * groups,
+        tuple(weight.shape[2:]),
+        stride=tuple(node.attribute("strides", [1] * rank)),
+        padding=tuple(before) if even else (0,) * rank,
+        output_padding=tuple(node.attribute("output_padding", [0] * rank)),
+        groups=groups,
+        bias=node.given(2),
+        dilation=tuple(node.attribute("dilations", [1] * rank)),
+        device="meta",
+    )
     y = _layer(builder, node, module, node.input(0), weight)
     return y if even else _cropped(builder, y, crop)
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.network.blank import blank
 from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
@@ -34,11 +35,11 @@ def build_batch_norm(builder: Builder, node: OnnxNode) -> Value:
     rank = node.rank(0)
     kind = BATCH_NORM.get(rank, BatchNormAnyRank) if rank is not None else BatchNormAnyRank
     momentum = round(1.0 - node.attribute("momentum", 0.9), 6)
-    module = kind(len(tensors[0]), eps=node.attribute("epsilon", 1e-5), momentum=momentum)
+    module = blank(kind, len(tensors[0]), eps=node.attribute("epsilon", 1e-5), momentum=momentum)
     module.weight = builder.parameter(node, 1)
     module.bias = builder.parameter(node, 2)
-    module.running_mean = tensors[2].clone()
-    module.running_var = tensors[3].clone()
+    module.running_mean = builder.own(tensors[2])
+    module.running_var = builder.own(tensors[3])
     return builder.module(module.eval(), node.input(0), layer=node.layer)
 
 
