@@ -23,8 +23,23 @@ WEIGHTED = {
     "SimplifiedLayerNormalization": 1,
     "SkipLayerNormalization": 2,
     "SkipSimplifiedLayerNormalization": 2,
+    "FusedConv": 1,
+    "FusedGemm": 1,
+    "FusedMatMul": 1,
+    "TransposeMatMul": 1,
 }
 """Operators that own weights, and at which input the weight is."""
+
+KINDS = {
+    "FusedConv": "Conv",
+    "FusedGemm": "Gemm",
+    "FusedMatMul": "MatMul",
+    "TransposeMatMul": "MatMul",
+    "SimplifiedLayerNormalization": "RMSNormalization",
+    "SkipLayerNormalization": "LayerNormalization",
+    "SkipSimplifiedLayerNormalization": "RMSNormalization",
+}
+"""The kind of layer that a fused operator holds, where it has another name."""
 
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 SUFFIX = ".weight"

@@ -3,8 +3,10 @@
 from core.network.ops import (
     activations,
     arithmetic,
+    bits,
     computed_sizes,
     conv,
+    fused,
     group_norm,
     layer_norm,
     linear,
@@ -20,8 +22,10 @@ from core.network.ops import (
 __all__ = [
     "activations",
     "arithmetic",
+    "bits",
     "computed_sizes",
     "conv",
+    "fused",
     "group_norm",
     "layer_norm",
     "linear",

@@ -1,9 +1,11 @@
 """Activations and other functions of one tensor, element by element."""
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from core.network.emission import Emission
@@ -12,7 +14,7 @@ from core.network.onnx_node import OnnxNode
 from core.network.ops.simple import broadcasting, unary
 from core.network.registry import ARITHMETIC, ELEMENTWISE, Call, emits, operator
 from core.network.unsupported import Unsupported
-from core.network.values import Value
+from core.network.values import Constant, Value
 
 
 def relu(x: Tensor) -> Tensor:
@@ -68,6 +70,28 @@ def clip(x: Tensor, *, low: float | int | None, high: float | int | None) -> Ten
     return x if low is None and high is None else torch.clamp(x, low, high)
 
 
+def clip_between(x: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
+    """Between two computed scalars; where they cross, the upper one holds."""
+    bounds = [None if bound is None else bound.to(x.device) for bound in (low, high)]
+    return x if bounds == [None, None] else torch.clamp(x, *bounds)
+
+
+def shrink(x: Tensor, *, bias: float, lambd: float) -> Tensor:
+    """Zero up to `lambd` on both sides, and drawn in by `bias` beyond it."""
+    drawn = torch.where(x > lambd, x - bias, torch.zeros_like(x))
+    return torch.where(x < -lambd, x + bias, drawn)
+
+
+def is_inf(x: Tensor, *, detect_negative: int, detect_positive: int) -> Tensor:
+    found = torch.isposinf(x) if detect_positive else torch.zeros_like(x, dtype=torch.bool)
+    return found | torch.isneginf(x) if detect_negative else found
+
+
+def all_kept(x: Tensor) -> Tensor:
+    """The mask of a dropout that drops nothing."""
+    return torch.ones_like(x, dtype=torch.bool)
+
+
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
     """`slope` broadcasts against `x`."""
     return torch.where(x < 0, slope * x, x)
@@ -112,43 +136,61 @@ unary("Cosh", torch.cosh)
 unary("Asin", torch.asin)
 unary("Acos", torch.acos)
 unary("Atan", torch.atan)
+unary("Asinh", torch.asinh)
+unary("Acosh", torch.acosh)
+unary("Atanh", torch.atanh)
+unary("Shrink", shrink, bias=0.0, lambd=0.5)
 unary("Not", torch.logical_not)
+unary("IsInf", is_inf, detect_negative=1, detect_positive=1)
 unary("IsNaN", torch.isnan)
 broadcasting("PRelu", prelu)
 ARITHMETIC.add(prelu)
 ELEMENTWISE.add(clip)
 
 
-@operator("com.microsoft.Gelu")
-def build_contrib_gelu(builder: Builder, node: OnnxNode) -> Value:
-    return builder.call(gelu, node.input(0), approximate="none")
-
-
-@operator("com.microsoft.QuickGelu")
-def build_quick_gelu(builder: Builder, node: OnnxNode) -> Value:
-    return builder.call(swish, node.input(0), alpha=node.attribute("alpha", 1.702))
-
-
 @emits(gelu)
 def emit_gelu(out: Emission, call: Call) -> str:
-    out.require_opset(20)
-    return out.node("Gelu", call.inputs, name=call.base, approximate=call.kwargs["approximate"])
+    """The operator where the opset has it, else its formula, Hendrycks and Gimpel 2016, arXiv:1606.08415."""
+    (x,), base, approximate = call.inputs, call.base, call.kwargs["approximate"]
+    if out.opset >= 20:
+        return out.node("Gelu", [x], name=base, approximate=approximate)
+    half, one = out.scalar(f"{base}/half", 0.5), out.scalar(f"{base}/one", 1.0)
+    if approximate == "tanh":
+        cube = out.node("Mul", [out.node("Mul", [x, x], name=f"{base}/square"), x], name=f"{base}/cube")
+        part = out.node("Mul", [cube, out.scalar(f"{base}/cubic", 0.044715)], name=f"{base}/part")
+        inner = out.node("Add", [x, part], name=f"{base}/inner")
+        scaled = out.node("Mul", [inner, out.scalar(f"{base}/scale", math.sqrt(2 / math.pi))], name=f"{base}/scaled")
+        bend = out.node("Tanh", [scaled], name=f"{base}/bend")
+    else:
+        scaled = out.node("Div", [x, out.scalar(f"{base}/scale", math.sqrt(2))], name=f"{base}/scaled")
+        bend = out.node("Erf", [scaled], name=f"{base}/bend")
+    product = out.node("Mul", [x, out.node("Add", [bend, one], name=f"{base}/gate")], name=f"{base}/product")
+    return out.node("Mul", [product, half], name=base)
 
 
 @emits(swish)
 def emit_swish(out: Emission, call: Call) -> str:
-    (x,) = call.inputs
-    scaled = out.node("Mul", [x, out.scalar(f"{call.base}/alpha", call.kwargs["alpha"])], name=f"{call.base}/scaled")
-    return out.node("Mul", [x, out.node("Sigmoid", [scaled], name=f"{call.base}/gate")], name=call.base)
+    (x,), base, alpha = call.inputs, call.base, call.kwargs["alpha"]
+    if out.opset >= 24:
+        return out.node("Swish", [x], name=base, alpha=alpha)
+    scaled = x if alpha == 1 else out.node("Mul", [x, out.scalar(f"{base}/alpha", alpha)], name=f"{base}/scaled")
+    return out.node("Mul", [x, out.node("Sigmoid", [scaled], name=f"{base}/gate")], name=base)
 
 
 @operator("Clip")
 def build_clip(builder: Builder, node: OnnxNode) -> Value:
-    low = node.attribute("min") if node.has("min") else node.number(1)
-    high = node.attribute("max") if node.has("max") else node.number(2)
-    if low is not None and high is not None and low > high:
-        raise Unsupported("Clip with min above max")
-    return builder.call(clip, node.input(0), low=low, high=high)
+    """Constant bounds of floats are literals."""
+    if node.opset < 11:
+        return builder.call(clip, node.input(0), low=node.attribute("min"), high=node.attribute("max"))
+    given = [node.input(position) if node.given(position) else None for position in (1, 2)]
+    if all(bound is None or (isinstance(bound, Constant) and bound.tensor.is_floating_point()) for bound in given):
+        return builder.call(clip, node.input(0), low=node.number(1), high=node.number(2))
+    return builder.call(clip_between, node.input(0), *given)
+
+
+@emits(clip_between)
+def emit_clip_between(out: Emission, call: Call) -> str:
+    return out.node("Clip", call.inputs, name=call.base)
 
 
 @emits(clip)
@@ -167,15 +209,22 @@ def emit_clip(out: Emission, call: Call) -> str:
 
 @operator("Dropout")
 def build_dropout(builder: Builder, node: OnnxNode) -> tuple[Value, ...]:
-    """As in inference, unless a step turns it on; the mask output is not made."""
-    if node.extra_outputs():
-        raise Unsupported("Dropout whose mask is used")
+    """As in inference, unless a step turns it on; the mask, where it is used, is always full."""
     if node.given(2) and bool(node.number(2)):
         raise Unsupported("Dropout in training mode")
     ratio = node.attribute("ratio", 0.5) if node.opset < 12 else node.number(1, 0.5)
+    x = node.input(0)
+    kept = (builder.call(all_kept, x),) if node.extra_outputs() else ()
     if node.is_constant(0):
-        return (builder.call(identity, node.input(0)),)
-    return (builder.module(nn.Dropout(float(ratio or 0.0)), node.input(0)),)
+        return builder.call(identity, x), *kept
+    return builder.module(nn.Dropout(float(ratio or 0.0)), x), *kept
+
+
+@emits(all_kept)
+def emit_all_kept(out: Emission, call: Call) -> str:
+    shape = out.node("Shape", call.inputs, name=f"{call.base}/shape")
+    value = helper.make_tensor("value", TensorProto.BOOL, [1], [1])
+    return out.node("ConstantOfShape", [shape], name=call.base, value=value)
 
 
 @emits(nn.Dropout)

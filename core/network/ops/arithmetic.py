@@ -15,39 +15,39 @@ from core.network.values import Value
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.add, a, b)
+    return join(torch.add, a, b)
 
 
 def sub(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.sub, a, b)
+    return join(torch.sub, a, b)
 
 
 def mul(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.mul, a, b)
+    return join(torch.mul, a, b)
 
 
 def div(a: Tensor, b: Tensor) -> Tensor:
     """Integers are divided towards zero."""
     if a.is_floating_point():
-        return _join(torch.div, a, b)
-    return _join(lambda x, y: torch.div(x, y, rounding_mode="trunc"), a, b)
+        return join(torch.div, a, b)
+    return join(lambda x, y: torch.div(x, y, rounding_mode="trunc"), a, b)
 
 
 def pow_(a: Tensor, b: Tensor) -> Tensor:
     """In the type of the base."""
-    return _join(torch.pow, a, b).to(a.dtype)
+    return join(torch.pow, a, b).to(a.dtype)
 
 
 def mod(a: Tensor, b: Tensor, *, fmod: int) -> Tensor:
-    return _join(torch.fmod if fmod else torch.remainder, a, b)
+    return join(torch.fmod if fmod else torch.remainder, a, b)
 
 
 def min_(*tensors: Tensor) -> Tensor:
-    return reduce(lambda a, b: _join(torch.minimum, a, b), tensors)
+    return reduce(lambda a, b: join(torch.minimum, a, b), tensors)
 
 
 def max_(*tensors: Tensor) -> Tensor:
-    return reduce(lambda a, b: _join(torch.maximum, a, b), tensors)
+    return reduce(lambda a, b: join(torch.maximum, a, b), tensors)
 
 
 def sum_(*tensors: Tensor) -> Tensor:
@@ -59,35 +59,35 @@ def mean_(*tensors: Tensor) -> Tensor:
 
 
 def equal(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.eq, a, b)
+    return join(torch.eq, a, b)
 
 
 def less(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.lt, a, b)
+    return join(torch.lt, a, b)
 
 
 def less_or_equal(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.le, a, b)
+    return join(torch.le, a, b)
 
 
 def greater(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.gt, a, b)
+    return join(torch.gt, a, b)
 
 
 def greater_or_equal(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.ge, a, b)
+    return join(torch.ge, a, b)
 
 
 def and_(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.logical_and, a, b)
+    return join(torch.logical_and, a, b)
 
 
 def or_(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.logical_or, a, b)
+    return join(torch.logical_or, a, b)
 
 
 def xor(a: Tensor, b: Tensor) -> Tensor:
-    return _join(torch.logical_xor, a, b)
+    return join(torch.logical_xor, a, b)
 
 
 def where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(condition.to(device), a.to(device), b.to(device))
 
 
-def _join(function: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+def join(function: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
     """A value of the shape plane lives on the CPU; it follows a partner that does not."""
     if a.device != b.device:
         device = a.device if b.device.type == "cpu" else b.device

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from core.network.blank import blank
 from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
@@ -12,6 +13,9 @@ from core.network.ops.simple import plain
 from core.network.ops.weights import emit_weight
 from core.network.registry import Call, emits, operator
 from core.network.values import Value
+
+FUSED = ("activation", "activation_alpha", "activation_beta", "activation_gamma")
+"""What onnxruntime's fused Gemm has besides; see `fused.py`."""
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -23,11 +27,10 @@ plain("MatMul", matmul)
 
 def linear(builder: Builder, node: OnnxNode, x: Value, form: str, weight: Tensor, bias: Tensor | None) -> Value:
     """A Linear layer. `weight` is (out, in), `bias` (out,)."""
-    with torch.device("meta"):
-        module = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    module = blank(nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     module.weight = builder.parameter(node, 1, form, weight)
     if bias is not None:
-        module.bias = nn.Parameter(bias.detach().clone())
+        module.bias = nn.Parameter(builder.own(bias))
     return builder.module(module, x, layer=node.layer)
 
 
@@ -42,7 +45,7 @@ def build_matmul(builder: Builder, node: OnnxNode) -> Value:
 
 @operator("Gemm")
 def build_gemm(builder: Builder, node: OnnxNode) -> Value:
-    node.only("alpha", "beta", "transA", "transB", "broadcast")
+    node.only("alpha", "beta", "transA", "transB", "broadcast", *FUSED)
     alpha, beta = node.attribute("alpha", 1.0), node.attribute("beta", 1.0)
     x = node.input(0)
     if node.attribute("transA", 0):
