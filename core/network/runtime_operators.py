@@ -19,6 +19,7 @@ NORMALISATION = {"axis": INT, "epsilon": FLOAT, "stash_type": INT}
 @cache
 def tell_onnx() -> None:
     """Make the schemas known to this process, once."""
+    onnx.defs.get_schema("GroupNormalization", 18)  # onnx loads its own schemas when it is first asked for one
     statistics = ("Mean", "Deviation")
     onnx.defs.register_schema(_schema("SimplifiedLayerNormalization", 1, (), statistics, NORMALISATION))
     onnx.defs.register_schema(_schema("LayerNormalization", 1, ("bias",), statistics, NORMALISATION))
