@@ -9,8 +9,9 @@ from torch import fx
 from core.network import registry
 from core.network.emission import Emission
 from core.network.importer import reading_of
-from core.network.matching import Group, Match, Matcher, attribute, is_from_source, is_member, renamed_copy
+from core.network.matching import Group, Match, Matcher, attribute, is_from_source, is_member
 from core.network.names import WEIGHTED, unique
+from core.network.protos import renamed_copy
 from core.network.registry import Call
 from core.network.source import Source
 from core.network.upgrade import raise_opset

@@ -7,18 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from onnx import TensorProto
 from torch import Tensor, fx, nn
 
 from core.network import registry
 from core.network.checks import describe
 from core.network.limits import MAX_FOLDED_BYTES
-from core.network.names import attribute_name, layer_names
+from core.network.names import KINDS, attribute_name, layer_names
 from core.network.onnx_node import OnnxNode
 from core.network.opaque import OpaqueNode
 from core.network.owned import Owned
 from core.network.reading import Reading
+from core.network.runtime import described, is_held
 from core.network.source import RANDOM, Source
-from core.network.tensors import to_torch
+from core.network.tensors import stored_tensor, to_torch
 from core.network.unsupported import Unsupported
 from core.network.values import Constant, Value
 from modelpress.problem import ModelError, ModelTooLarge
@@ -86,7 +88,8 @@ class Builder:
         node = self._add(self.graph.create_node("call_module", name, operands))
         if layer is not None:
             node.meta["layer"] = layer
-        node.meta["kind"] = kind or self.source.nodes[self._index].op_type
+        op = self.source.nodes[self._index].op_type
+        node.meta["kind"] = kind or KINDS.get(op, op)
         return node
 
     def parameter(self, node: OnnxNode, position: int, form: str = "", tensor: Tensor | None = None) -> nn.Parameter:
@@ -130,6 +133,7 @@ class Builder:
         try:
             if build is None:
                 raise Unsupported("the operator has no torch form")
+            self._check_held(index)
             results = build(self, node)
         except Unsupported as reason:
             self._undo(attributes)
@@ -139,7 +143,15 @@ class Builder:
         self._bind(node, results if isinstance(results, tuple) else (results,))
 
     def _known(self, index: int) -> dict[str, Value]:
-        return {name: self._value(name) for name in self.source.needs(index)}
+        """The values that a node reads; without initialisers that torch can't hold."""
+        names = self.source.needs(index)
+        return {name: self._value(name) for name in names if name in self.values or is_held(self.source.type(name))}
+
+    def _check_held(self, index: int) -> None:
+        """Raise Unsupported where a value that goes in or comes out is nothing that torch can hold."""
+        for name in [*self.source.needs(index), *filter(None, self.source.nodes[index].output)]:
+            if not is_held(kind := self.source.type(name)):
+                raise Unsupported(f"torch can't hold a {described(kind)}")
 
     def _value(self, name: str) -> Value:
         if name not in self.values:
@@ -175,20 +187,24 @@ class Builder:
 
     def _opaque(self, node: OnnxNode) -> Value | tuple[Value, ...]:
         """The node as onnxruntime runs it."""
-        known = self._known(node.index)
-        constants = {
-            name: self.source.initializers.get(name, value.tensor)
-            for name, value in known.items()
-            if isinstance(value, Constant)
-        }
-        dynamic = {name: value for name, value in known.items() if isinstance(value, fx.Node)}
-        types = {name: self.source.element_type(name) for name in dynamic}
+        dynamic: dict[str, fx.Node] = {}
+        constants: list[TensorProto] = []
+        for name in dict.fromkeys(self.source.needs(node.index)):
+            value = self.values.get(name)
+            if isinstance(value, fx.Node):
+                dynamic[name] = value
+            elif name in self.source.initializers:
+                constants.append(self.source.initializers[name])
+            elif isinstance(value, Constant):
+                constants.append(stored_tensor(name, value.tensor, self.source.element_type(name)))
+        types = {name: self.source.type(name) for name in dynamic}
         module = OpaqueNode(node.proto, constants, types, self.source.model)
-        count = sum(1 for name in node.proto.output if name)
         if not dynamic and node.op not in RANDOM:
             results = module()
-            folded = tuple(self._fold(tensor) for tensor in (results if isinstance(results, tuple) else (results,)))
-            return _spread(folded, node)
+            results = results if isinstance(results, tuple) else (results,)
+            if all(isinstance(one, Tensor) for one in results):
+                return _spread([self._fold(one) for one in results], node)
+        count = sum(1 for name in node.proto.output if name)
         call = self.module(module, *dynamic.values(), kind=node.op)
         return _spread((call,) if count == 1 else self.unpack(call, count), node)
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from onnx import NodeProto
 from torch import Tensor, fx, nn
 
 from core.formulas import formula_of
@@ -187,22 +186,3 @@ def attribute(module: fx.GraphModule, node: fx.Node) -> Tensor:
 
 def literals_equal(a: Any, b: Any) -> bool:
     return a == b or repr(a) == repr(b)  # the latter for NaN
-
-
-def renamed_copy(node: NodeProto, inputs: dict[str, str], outputs: dict[str, str]) -> NodeProto:
-    """The node with other value names, inside its subgraphs too."""
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    _rename(copy, inputs)
-    copy.output[:] = [outputs.get(name, name) for name in node.output]
-    return copy
-
-
-def _rename(node: NodeProto, names: dict[str, str]) -> None:
-    node.input[:] = [names.get(name, name) for name in node.input]
-    for holder in node.attribute:
-        for graph in [*holder.graphs, *([holder.g] if holder.HasField("g") else [])]:
-            for inner in graph.node:
-                _rename(inner, names)
-            for output in graph.output:
-                output.name = names.get(output.name, output.name)

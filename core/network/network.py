@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from onnx import ModelProto
+from onnx import ModelProto, TypeProto
 from torch import Tensor, fx, nn
 
 from core.network import batching, checkpoint
@@ -21,6 +21,7 @@ from core.network.layer import Layer, kind_of
 from core.network.names import attribute_name
 from core.network.planes import shape_plane
 from core.network.read import read_model
+from core.network.runtime import is_held
 from core.network.source import Source
 from core.network.tensors import compute_type
 from core.network.write import write_model
@@ -127,8 +128,12 @@ class Network:
         """
         if missing := [name for name in self.input_names if name not in inputs]:
             raise StepError(f"no values for the inputs {', '.join(missing)}")
-        types = [compute_type(value.type.tensor_type.elem_type) for value in self._source.inputs]
-        return [inputs[name].to(self.device, kind) for name, kind in zip(self.input_names, types, strict=True)]
+        return [self._argument(inputs[value.name], value.type) for value in self._source.inputs]
+
+    def _argument(self, given: Any, kind: TypeProto) -> Any:
+        if not isinstance(given, Tensor) or not is_held(kind):
+            return given
+        return given.to(self.device, compute_type(kind.tensor_type.elem_type))
 
     def train_graph(self, example: Mapping[str, Tensor] | None = None) -> fx.GraphModule:
         """A graph on the same modules that takes batches of any size; see `batching`."""

@@ -1,16 +1,20 @@
 """An operator without a torch builder: onnxruntime runs it, no gradient flows through it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
-import torch
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, helper
 from torch import Tensor, nn
 
-from core.network.tensors import ONNX_TYPE, compute_type, numpy_type
+from core.network.emission import Emission
+from core.network.protos import renamed_copy
+from core.network.registry import Call, emits
+from core.network.runtime import Held, inside, open_session, outside, run_session
 from modelpress.problem import ModelError
+
+Types = tuple[bytes, ...]
 
 
 class OpaqueNode(nn.Module):
@@ -24,24 +28,25 @@ class OpaqueNode(nn.Module):
     def __init__(
         self,
         node: NodeProto,
-        constants: Mapping[str, TensorProto | Tensor],
-        types: Mapping[str, int],
+        constants: Sequence[TensorProto],
+        types: Mapping[str, TypeProto | None],
         model: ModelProto,
     ) -> None:
         """
         Args:
-            constants: inputs that never change, by name.
-            types: element type of each other input by name, in the order of the call; 0 where unknown.
+            constants: inputs that never change.
+            types: of each other input by name, in the order of the call; None where unknown.
             model: whose opsets hold.
         """
         super().__init__()
         self.node = node
         self.arguments = list(types)
+        self.constants = list(constants)
         self._types = dict(types)
         self._opsets = list(model.opset_import)
         self._ir_version = max(model.ir_version, 4)
-        self._constants = [_as_proto(name, tensor) for name, tensor in constants.items()]
-        self._sessions: dict[tuple[int, ...], onnxruntime.InferenceSession] = {}
+        self._is_sized = False
+        self._sessions: dict[Types, onnxruntime.InferenceSession] = {}
 
     @property
     def op_type(self) -> str:
@@ -53,53 +58,83 @@ class OpaqueNode(nn.Module):
     def extra_repr(self) -> str:
         return self.op_type
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        device = inputs[0].device if inputs else torch.device("cpu")
-        types = tuple(
-            self._types[name] or ONNX_TYPE[tensor.dtype] for name, tensor in zip(self.arguments, inputs, strict=True)
-        )
-        feeds = {
-            name: np.asarray(tensor.detach().cpu().numpy(), dtype=helper.tensor_dtype_to_np_dtype(kind))
-            for name, tensor, kind in zip(self.arguments, inputs, types, strict=True)
-        }
-        results = self._session(types).run(None, feeds)
-        tensors = tuple(_inside(np.asarray(result)).to(device) for result in results)
-        return tensors[0] if len(tensors) == 1 else tensors
+    def forward(self, *inputs: Held) -> Held | tuple[Held, ...]:
+        """The outputs that have names.
 
-    def _session(self, types: tuple[int, ...]) -> onnxruntime.InferenceSession:
-        if types not in self._sessions:
-            self._sessions[types] = open_session(self._model(types))
-        return self._sessions[types]
+        Raises:
+            ModelError: onnxruntime can't run it.
+        """
+        given = zip(self.arguments, inputs, strict=True)
+        results = self._run({name: outside(value, self._types[name]) for name, value in given})
+        device = next((one.device for one in inputs if isinstance(one, Tensor) and one.device.type != "cpu"), None)
+        held = tuple(inside(result) for result in results)
+        if device is not None:
+            held = tuple(one.to(device) if isinstance(one, Tensor) else one for one in held)
+        return held[0] if len(held) == 1 else held
 
-    def _model(self, types: tuple[int, ...]) -> ModelProto:
-        inputs = [
-            helper.make_tensor_value_info(name, kind, None) for name, kind in zip(self.arguments, types, strict=True)
-        ]
-        outputs = [onnx.ValueInfoProto(name=name) for name in self.node.output if name]
-        graph = helper.make_graph([self.node], "opaque", inputs, outputs, self._constants)
+    def _run(self, feeds: Mapping[str, Any]) -> list[Any]:
+        """With free sizes; once that fails always with given ones, which operators defined by functions may need."""
+        if not self._is_sized:
+            try:
+                return run_session(self._session(feeds, is_sized=False), feeds)
+            except Exception:  # onnxruntime's exceptions have no common base but Exception
+                self._is_sized = True
+        try:
+            return run_session(self._session(feeds, is_sized=True), feeds)
+        except Exception as error:
+            name = self.node.name or "/".join(self.node.output)
+            raise ModelError(f"onnxruntime can't run {self.op_type} node {name!r}: {str(error)[:300]}") from error
+
+    def _session(self, feeds: Mapping[str, Any], *, is_sized: bool) -> onnxruntime.InferenceSession:
+        kinds = [_type_of(value, self._types[name], is_sized) for name, value in feeds.items()]
+        key = tuple(kind.SerializeToString() for kind in kinds)
+        if key not in self._sessions:
+            self._sessions[key] = open_session(self._model(kinds))
+        return self._sessions[key]
+
+    def _model(self, kinds: Sequence[TypeProto]) -> ModelProto:
+        pairs = zip(self.arguments, kinds, strict=True)
+        inputs = [ValueInfoProto(name=name, type=kind) for name, kind in pairs]
+        outputs = [ValueInfoProto(name=name) for name in self.node.output if name]
+        graph = helper.make_graph([self.node], "opaque", inputs, outputs, self.constants)
         return helper.make_model(graph, opset_imports=self._opsets, ir_version=self._ir_version)
 
 
-def open_session(model: ModelProto) -> onnxruntime.InferenceSession:
-    """A CPU session on one thread.
-
-    Raises:
-        ModelError: onnxruntime can't run it.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-        node = model.graph.node[0]
-        raise ModelError(f"onnxruntime can't run {node.op_type} node {node.name!r}: {str(error)[:300]}") from error
+def _type_of(value: Any, known: TypeProto | None, is_sized: bool) -> TypeProto:
+    """What a session is told of an input: of a tensor the rank, or the sizes."""
+    if known is not None and not known.HasField("tensor_type"):
+        return without_shape(known)
+    if isinstance(value, list):
+        return helper.make_sequence_type_proto(_type_of(np.asarray(value[0]), None, is_sized=False))
+    sizes = list(value.shape) if is_sized else [None] * value.ndim
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), sizes)
 
 
-def _as_proto(name: str, tensor: TensorProto | Tensor) -> TensorProto:
-    return tensor if isinstance(tensor, TensorProto) else numpy_helper.from_array(tensor.numpy(), name)
+def without_shape(kind: TypeProto) -> TypeProto:
+    """A type that says nothing of sizes, at any depth."""
+    copy = TypeProto()
+    copy.CopyFrom(kind)
+    inner = copy
+    while inner.WhichOneof("value") in ("sequence_type", "optional_type"):
+        inner = getattr(inner, str(inner.WhichOneof("value"))).elem_type
+    inner.tensor_type.ClearField("shape")
+    return copy
 
 
-def _inside(array: np.ndarray) -> Tensor:
-    kind = compute_type(helper.np_dtype_to_tensor_dtype(array.dtype))
-    return torch.from_numpy(np.array(array, dtype=numpy_type(kind), copy=True))
+@emits(OpaqueNode)
+def emit_opaque(out: Emission, call: Call) -> tuple[str, ...]:
+    """The node as it came, with the values that now stand at its inputs."""
+    module = call.module
+    assert isinstance(module, OpaqueNode)
+    names = dict(zip(module.arguments, call.inputs, strict=True))
+    for constant in module.constants:
+        names[constant.name] = out.fresh(f"{call.base}/{constant.name}")
+        stored = TensorProto()
+        stored.CopyFrom(constant)
+        stored.name = names[constant.name]
+        out.initializers.append(stored)
+    outputs = {name: out.fresh(f"{call.base}/{name}") for name in module.node.output if name}
+    copy = renamed_copy(module.node, names, outputs)
+    copy.name = call.base
+    out.nodes.append(copy)
+    return tuple(outputs.values())

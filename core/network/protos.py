@@ -1,6 +1,6 @@
 """Walks over every graph, node and tensor of a model, subgraphs and attributes included."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
@@ -81,3 +81,29 @@ def _free_names(graph: GraphProto) -> list[str]:
         bound.update(node.output)
     free.update(dict.fromkeys(value.name for value in graph.output if value.name not in bound))
     return list(free)
+
+
+def renamed_copy(node: NodeProto, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> NodeProto:
+    """The node with other value names, inside its subgraphs too."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    _rename(copy, inputs)
+    copy.output[:] = [outputs.get(name, name) for name in node.output]
+    return copy
+
+
+def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
+    node.input[:] = [names.get(name, name) for name in node.input]
+    for graph in subgraphs(node):
+        own = bound_names(graph)
+        outer = {name: new for name, new in names.items() if name not in own}
+        for inner in graph.node:
+            _rename(inner, outer)
+        for output in graph.output:
+            output.name = outer.get(output.name, output.name)
+
+
+def bound_names(graph: GraphProto) -> set[str]:
+    """Names of the values that `graph` itself makes: inputs, initialisers and outputs of nodes."""
+    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    return own.union(*(node.output for node in graph.node))

@@ -6,16 +6,16 @@ four bits and fewer) go through memory, in the layout that a TensorProto stores.
 
 import ctypes
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto, helper, numpy_helper
 from torch import Tensor
 
-from core.network.tensors import compute_type, numpy_type
+from core.network.tensors import COMPUTE, FLOATS, ONNX_TYPE, compute_type, numpy_type, storage_array
 from core.network.unsupported import Unsupported
 
 Held = Tensor | np.ndarray | list[Any] | None
@@ -23,9 +23,15 @@ Held = Tensor | np.ndarray | list[Any] | None
 strings, a list for a sequence, None for an optional that is empty."""
 
 
-def open_session(model: ModelProto) -> onnxruntime.InferenceSession:
+TYPE = re.compile(r"(?P<kind>tensor|seq|optional|sparse_tensor)\((?P<inner>.*)\)")
+"""A type as onnxruntime spells it; of a map nothing is said."""
+
+
+def open_session(model: ModelProto, *, is_optimised: bool = True) -> onnxruntime.InferenceSession:
     """A CPU session on one thread; raises what onnxruntime raises."""
     options = onnxruntime.SessionOptions()
+    if not is_optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -48,6 +54,57 @@ def inside(value: Any) -> Held:
     except Unsupported:
         return value
     return torch.from_numpy(np.array(value, dtype=numpy_type(kind), copy=True))
+
+
+def outside(value: Held, kind: TypeProto | None) -> Any:
+    """A value as onnxruntime takes it: a tensor in its storage type, the rest as it is."""
+    if not isinstance(value, Tensor):
+        return value
+    element = kind.tensor_type.elem_type if kind is not None else 0
+    return storage_array(value, element or ONNX_TYPE[value.dtype])
+
+
+def is_held(kind: TypeProto | None) -> bool:
+    """Whether torch can hold the values of a type; an unknown one is taken to be a tensor."""
+    if kind is None or kind.WhichOneof("value") is None:
+        return True
+    element = kind.tensor_type.elem_type
+    return kind.HasField("tensor_type") and (element in FLOATS or element in COMPUTE or not element)
+
+
+def described(kind: TypeProto | None) -> str:
+    """How a type is called in messages."""
+    if kind is None or kind.HasField("tensor_type"):
+        return f"{TensorProto.DataType.Name(kind.tensor_type.elem_type if kind else 0)} tensor"
+    return str(kind.WhichOneof("value")).removesuffix("_type").replace("_", " ")
+
+
+def value_types(model: ModelProto, names: Sequence[str]) -> dict[str, TypeProto]:
+    """Types of values inside a model as onnxruntime infers them; those that it can't are left out."""
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    given = {value.name for value in probe.graph.output}
+    probe.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in given)
+    try:
+        session = open_session(probe, is_optimised=False)
+    except Exception:  # onnxruntime's exceptions have no common base but Exception
+        return {}
+    found = {value.name: _parsed(value.type, value.shape) for value in session.get_outputs()}
+    return {name: kind for name in names if (kind := found[name]) is not None}
+
+
+def _parsed(text: str, sizes: Sequence[int | str | None]) -> TypeProto | None:
+    """A type from `seq(tensor(float))` and the like; an empty `sizes` may also mean that they are unknown."""
+    match = TYPE.fullmatch(text)
+    if match is None:
+        return None
+    if match["kind"] in ("tensor", "sparse_tensor"):
+        return helper.make_tensor_type_proto(TensorProto.DataType.Value(match["inner"].upper()), list(sizes) or None)
+    inner = _parsed(match["inner"], ())
+    if inner is None:
+        return None
+    make = helper.make_sequence_type_proto if match["kind"] == "seq" else helper.make_optional_type_proto
+    return make(inner)
 
 
 def _is_foreign_type(kind: str) -> bool:

@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, TypeProto
 from onnx.inliner import inline_local_functions
 from onnx.shape_inference import InferenceError
 
 from core.network.protos import captured
+from core.network.runtime import value_types
 from core.network.sizes import elements
 
 if TYPE_CHECKING:
@@ -83,20 +84,31 @@ class Source:
         return constant
 
     @cached_property
-    def _types(self) -> dict[str, onnx.TypeProto.Tensor]:
+    def _types(self) -> dict[str, TypeProto]:
+        skeleton = _skeleton(self)
         try:
-            inferred = onnx.shape_inference.infer_shapes(_skeleton(self), data_prop=True)
+            inferred = onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
         except (InferenceError, RuntimeError, ValueError):  # shapes are a help, not a need
-            inferred = _skeleton(self)
+            inferred = skeleton
         values = [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]
-        return {value.name: value.type.tensor_type for value in values if value.type.HasField("tensor_type")}
+        known = {value.name: value.type for value in values if _is_known(value.type)}
+        if unknown := [name for node in skeleton.graph.node for name in node.output if name and name not in known]:
+            known.update(value_types(skeleton, unknown))
+        return known
+
+    def type(self, name: str) -> TypeProto | None:
+        """Type of a value, with its shape as far as that is known; None where unknown."""
+        if name in self.initializers:
+            tensor = self.initializers[name]
+            return onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
+        return self._types.get(name)
 
     def shape(self, name: str) -> Shape | None:
         """Sizes of a value: a number, a symbol, or None where unknown; None for an unknown rank."""
         kind = self._types.get(name)
-        if kind is None or not kind.HasField("shape"):
+        if kind is None or not kind.tensor_type.HasField("shape"):
             return None
-        return [size_of(dimension) for dimension in kind.shape.dim]
+        return [size_of(dimension) for dimension in kind.tensor_type.shape.dim]
 
     @staticmethod
     def declared(value: onnx.ValueInfoProto) -> Shape:
@@ -108,7 +120,14 @@ class Source:
         if name in self.initializers:
             return self.initializers[name].data_type
         kind = self._types.get(name)
-        return kind.elem_type if kind is not None else 0
+        return kind.tensor_type.elem_type if kind is not None else 0
+
+
+def _is_known(kind: TypeProto) -> bool:
+    """Whether a type says what its elements are."""
+    return kind.WhichOneof("value") is not None and (
+        not kind.HasField("tensor_type") or kind.tensor_type.elem_type != TensorProto.UNDEFINED
+    )
 
 
 def size_of(dimension: onnx.TensorShapeProto.Dimension) -> int | str | None:

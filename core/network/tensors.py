@@ -17,6 +17,8 @@ FLOATS = {
     TensorProto.FLOAT8E4M3FNUZ,
     TensorProto.FLOAT8E5M2,
     TensorProto.FLOAT8E5M2FNUZ,
+    TensorProto.FLOAT8E8M0,
+    TensorProto.FLOAT4E2M1,
 }
 
 COMPUTE: dict[int, torch.dtype] = {
@@ -31,6 +33,8 @@ COMPUTE: dict[int, torch.dtype] = {
     TensorProto.UINT64: torch.int64,
     TensorProto.INT4: torch.int8,
     TensorProto.UINT4: torch.uint8,
+    TensorProto.INT2: torch.int8,
+    TensorProto.UINT2: torch.uint8,
 }
 
 ONNX_TYPE = {
@@ -75,3 +79,8 @@ def storage_array(tensor: Tensor, onnx_type: int) -> np.ndarray:
     """`tensor` as the numpy array that is stored for it; narrow floats are rounded to nearest."""
     array = tensor.detach().cpu().contiguous().numpy()
     return np.ascontiguousarray(array.astype(onnx.helper.tensor_dtype_to_np_dtype(onnx_type))).reshape(array.shape)
+
+
+def stored_tensor(name: str, tensor: Tensor, onnx_type: int) -> TensorProto:
+    """`tensor` as a file stores it; `onnx_type` 0 stands for its own type."""
+    return numpy_helper.from_array(storage_array(tensor, onnx_type or ONNX_TYPE[tensor.dtype]), name)

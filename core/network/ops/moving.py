@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 from torch import fx
 
 from core.network.emission import Emission
@@ -15,6 +15,20 @@ from core.network.registry import Call, emits, operator, operator_of
 from core.network.tensors import ONNX_TYPE, compute_type, storage_array, to_torch
 from core.network.unsupported import Unsupported
 from core.network.values import Value
+
+CASTABLE = {
+    TensorProto.BOOL,
+    TensorProto.UINT8,
+    TensorProto.INT8,
+    TensorProto.INT16,
+    TensorProto.INT32,
+    TensorProto.INT64,
+    TensorProto.FLOAT16,
+    TensorProto.BFLOAT16,
+    TensorProto.FLOAT,
+    TensorProto.DOUBLE,
+}
+"""Narrower floats round what they hold, and other integers are kept in wider ones that wrap elsewhere."""
 
 
 @operator("Constant")
@@ -198,13 +212,17 @@ def _all_axes(node: OnnxNode, pads: list[int], axes: list[int]) -> list[int]:
 
 @operator("Cast")
 def build_cast(builder: Builder, node: OnnxNode) -> Value:
-    stored = node.attribute("to")
-    return builder.call(moves.cast, node.input(0), to=compute_type(stored), stored=stored)
+    return _cast(builder, node, node.attribute("to"))
 
 
 @operator("CastLike")
 def build_cast_like(builder: Builder, node: OnnxNode) -> Value:
-    stored = node.source.element_type(node.name(1))
+    return _cast(builder, node, node.source.element_type(node.name(1)))
+
+
+def _cast(builder: Builder, node: OnnxNode, stored: int) -> Value:
+    if stored not in CASTABLE:
+        raise Unsupported(f"{node.op} to {TensorProto.DataType.Name(stored)}")
     return builder.call(moves.cast, node.input(0), to=compute_type(stored), stored=stored)
 
 
