@@ -104,5 +104,6 @@ def growth(before: Candidate, after: Candidate) -> list[str]:
 
 def pruned_weights(network: Network) -> int:
     """Weights that masks hold at zero; a formula that several layers share counts once."""
-    masks = {id(layer.formula): layer.formula for layer in network.layers() if isinstance(layer.formula, Masked)}
+    formulas = [matrix.formula for layer in network.layers() for matrix in layer.matrices()]
+    masks = {id(formula): formula for formula in formulas if isinstance(formula, Masked)}
     return sum(int(torch.count_nonzero(~formula.mask)) for formula in masks.values())

@@ -6,7 +6,7 @@ from core.formulas.codebook import Codebook
 from core.formulas.emitter import Emitter
 from core.formulas.formula import Formula, Stored, from_config, restore, to_config
 from core.formulas.masked import Masked
-from core.formulas.reparametrise import attach, detach, formula_of
+from core.formulas.reparametrise import attach, computed, detach, formula_of
 
 __all__ = [
     "AffineInt8",
@@ -17,6 +17,7 @@ __all__ = [
     "Masked",
     "Stored",
     "attach",
+    "computed",
     "detach",
     "formula_of",
     "from_config",

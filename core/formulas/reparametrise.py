@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from core.formulas.formula import Formula
 
+SLOT = "_formula"
+
 
 def attach(module: nn.Module, formula: Formula, tensor: str = "weight") -> None:
     """Let `module.<tensor>` be computed by the formula each time it is read.
@@ -20,7 +22,7 @@ def attach(module: nn.Module, formula: Formula, tensor: str = "weight") -> None:
         return
     delattr(module, tensor)
     module.add_module(_slot(tensor), formula)
-    module.__class__ = _computing(_plain(type(module)), _computed(module) | {tensor})
+    module.__class__ = _computing(_plain(type(module)), frozenset(computed(module)))
 
 
 def detach(module: nn.Module, tensor: str = "weight") -> None:
@@ -31,7 +33,7 @@ def detach(module: nn.Module, tensor: str = "weight") -> None:
     with torch.no_grad():
         value = formula().clone()
     delattr(module, _slot(tensor))
-    module.__class__ = _computing(_plain(type(module)), _computed(module))
+    module.__class__ = _computing(_plain(type(module)), frozenset(computed(module)))
     module.register_parameter(tensor, nn.Parameter(value))
 
 
@@ -41,12 +43,14 @@ def formula_of(module: nn.Module, tensor: str = "weight") -> Formula | None:
     return found if isinstance(found, Formula) else None
 
 
+def computed(module: nn.Module) -> dict[str, Formula]:
+    """The formulas of this module, by the tensor that each computes."""
+    found = ((name.removesuffix(SLOT), held) for name, held in module._modules.items() if name.endswith(SLOT))
+    return {tensor: held for tensor, held in found if isinstance(held, Formula)}
+
+
 def _slot(tensor: str) -> str:
-    return f"{tensor}_formula"
-
-
-def _computed(module: nn.Module) -> frozenset[str]:
-    return frozenset(tensor for tensor in ("weight", "bias") if formula_of(module, tensor) is not None)
+    return f"{tensor}{SLOT}"
 
 
 class _Computing:

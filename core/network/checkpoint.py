@@ -22,8 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, fx, nn
 
-from core.formulas import attach, formula_of, restore, to_config
+from core.formulas import attach, computed, restore, to_config
 from core.network.exporter import Export, float_type, is_edge
+from core.network.matching import is_member
 from core.network.reading import stored
 from core.network.write import write_model
 from core.quantizers.activation import ActivationQuantizer
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 NETWORK, FORMULAS, QUANTIZERS = "network.onnx", "formulas.json", "quantizers.json"
 TENSORS, LAYERS = "tensors.safetensors", "layers.json"
 MAX_JSON_BYTES = 64 * 2**20
-COMPUTED = ("weight", "bias")
 
 
 def save(network: Network, folder: Path) -> None:
@@ -48,7 +48,7 @@ def save(network: Network, folder: Path) -> None:
     _write(folder / QUANTIZERS, _save_quantizers(network, export, held))
     _write(folder / LAYERS, [_layer_entry(layer.node, export) for layer in network.layers()])
     if float_type(network.index) != TensorProto.FLOAT:
-        held.update(_wide_tensors(network.graph, export.names))
+        held.update(_wide_tensors(network.graph))
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in held.items()}, folder / TENSORS)
     write_model(export.model, folder / NETWORK)
 
@@ -88,12 +88,18 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _layer_entry(node: fx.Node, export: Export) -> dict[str, str]:
-    return {"name": node.meta["layer"], "value": export.names[node]}
+    return {"name": node.meta["layer"], "value": next(export.names[one] for one in _made(node) if one in export.names)}
+
+
+def _made(node: fx.Node) -> list[fx.Node]:
+    """What stands for the values that a layer makes: the node, or the members of the tuple that it gives."""
+    return [user for user in node.users if is_member(user)] or [node]
 
 
 def _name_layers(network: Network, entries: list[dict[str, Any]]) -> None:
     """Layers get back the names they had, whatever the file's own names suggest."""
-    by_value = {node.meta.get("value"): node for node in network.graph.graph.nodes if node.meta.get("layer")}
+    layers = [layer.node for layer in network.layers()]
+    by_value = {one.meta.get("value"): node for node in layers for one in _made(node)}
     for entry in entries:
         by_value[entry["value"]].meta["layer"] = str(entry["name"])
 
@@ -104,10 +110,7 @@ def _name_layers(network: Network, entries: list[dict[str, Any]]) -> None:
 def _save_formulas(network: Network, held: dict[str, Tensor]) -> list[dict[str, Any]]:
     entries: dict[int, dict[str, Any]] = {}
     for layer in network.layers():
-        for tensor in COMPUTED:
-            formula = formula_of(layer.module, tensor)
-            if formula is None:
-                continue
+        for tensor, formula in computed(layer.module).items():
             if id(formula) not in entries:
                 held.update({f"formula.{len(entries)}.{key}": value for key, value in formula.state_dict().items()})
                 entries[id(formula)] = {"formula": to_config(formula), "layers": []}
@@ -121,7 +124,8 @@ def _load_formulas(network: Network, entries: list[dict[str, Any]], held: dict[s
         formula = restore(entry["formula"], _under(held, f"formula.{number}."))
         for name, tensor in entry["layers"]:
             module = layers[name].module
-            if tensor not in COMPUTED or formula().shape != getattr(module, tensor).shape:
+            plain = module._parameters.get(tensor)
+            if plain is None or formula().shape != plain.shape:
                 raise ModelError(f"the formula of {name}.{tensor} does not fit the layer")
             attach(module, formula, tensor)
 
@@ -158,15 +162,15 @@ def _under(held: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 # fp32 masters of what the file stores narrower
 
 
-def _wide_tensors(graph: fx.GraphModule, names: dict[fx.Node, str]) -> Iterator[tuple[str, Tensor]]:
+def _wide_tensors(graph: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
     for node, owner, name in _owners(graph):
-        yield f"wide.{names.get(node, node.meta.get('value'))}.{name}", owner(name)
+        yield f"wide.{node.meta['layer']}.{name}", owner(name)
 
 
 def _load_wide(graph: fx.GraphModule, held: dict[str, Tensor]) -> None:
     wide = _under(held, "wide.")
     for node, owner, name in _owners(graph):
-        tensor = wide.get(f"{node.meta.get('value')}.{name}")
+        tensor = wide.get(f"{node.meta['layer']}.{name}")
         if tensor is not None:
             with torch.no_grad():
                 owner(name).copy_(tensor)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from torch import Tensor, fx, nn
 
 from core.formulas import Formula, attach, formula_of
+from core.network.ops.recurrent import Recurrent
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Layer:
         module: the torch layer.
         node: its call in the normal form.
         graph: the normal form.
+        tensor: which of the module's tensors is the weight. A recurrent layer has several: it is a layer with the
+            first of them, and `matrices` has a view for each.
     """
 
     name: str
@@ -27,6 +30,20 @@ class Layer:
     module: Any
     node: fx.Node
     graph: fx.GraphModule
+    tensor: str = "weight"
+
+    @classmethod
+    def of(cls, node: fx.Node, graph: fx.GraphModule) -> Layer:
+        """The layer that a node calls."""
+        module = graph.get_submodule(str(node.target))
+        tensor = next(iter(module.matrices.values())) if isinstance(module, Recurrent) else "weight"
+        return cls(node.meta["layer"], node.meta["kind"], module, node, graph, tensor)
+
+    def matrices(self) -> list[Layer]:
+        """The layer once for each of its weights: itself, or a recurrent layer's `name/input`, `name/hidden`."""
+        if not isinstance(self.module, Recurrent):
+            return [self]
+        return [replace(self, name=f"{self.name}/{part}", tensor=held) for part, held in self.module.matrices.items()]
 
     @property
     def type(self) -> str:
@@ -36,11 +53,11 @@ class Layer:
     @property
     def weight(self) -> Tensor:
         """The dense weight in torch's layout, computed if a formula stands for it."""
-        return cast(Tensor, self.module.weight)
+        return cast(Tensor, getattr(self.module, self.tensor))
 
     @property
     def bias(self) -> Tensor | None:
-        return cast("Tensor | None", self.module.bias)
+        return getattr(self.module, "bias", None)
 
     @property
     def groups(self) -> int:
@@ -49,18 +66,20 @@ class Layer:
     @property
     def in_channels(self) -> int:
         shape = self.weight.shape
-        if self.kind == "ConvTranspose":
+        if self.kind in ("ConvTranspose", "Gather"):
             return shape[0]
         return shape[0] if len(shape) == 1 else shape[1] * self.groups
 
     @property
     def out_channels(self) -> int:
         shape = self.weight.shape
-        return shape[1] * self.groups if self.kind == "ConvTranspose" else shape[0]
+        if isinstance(self.module, Recurrent):
+            return self.module.hidden_size
+        return shape[1] * self.groups if self.kind in ("ConvTranspose", "Gather") else shape[0]
 
     @property
     def formula(self) -> Formula | None:
-        return formula_of(self.module)
+        return formula_of(self.module, self.tensor)
 
     def reparametrise(self, formula: Formula) -> None:
         """Fit the formula to the present weight and let it compute the weight from now on.
@@ -68,19 +87,31 @@ class Layer:
         Layers whose weight is tied to this one's get the same formula.
         """
         formula.fit(self.weight.detach())
-        for module in self.tied_modules():
-            attach(module, formula)
+        for module, tensor in self.places():
+            attach(module, formula, tensor)
+
+    def places(self) -> list[tuple[nn.Module, str]]:
+        """Module and tensor wherever this layer's weight is used, its own among them, in order."""
+        mine = _held(self.module, self.tensor)
+        return [
+            (module, tensor)
+            for module in self.graph.children()
+            for tensor in _weights(module)
+            if (module is self.module and tensor == self.tensor) or (mine is not None and _held(module, tensor) is mine)
+        ]
 
     def tied_modules(self) -> list[nn.Module]:
         """The modules that share this layer's weight, its own among them, in order."""
-        mine = _weight_key(self.module)
-        return [module for module in self.graph.children() if module is self.module or _weight_key(module) == mine]
+        return list(dict.fromkeys(module for module, _ in self.places()))
 
 
-def _weight_key(module: nn.Module) -> int | None:
-    """Identity of what a module's weight is kept in; None where it has none."""
-    held = formula_of(module) or module._parameters.get("weight")
-    return None if held is None else id(held)
+def _weights(module: nn.Module) -> list[str]:
+    return list(module.matrices.values()) if isinstance(module, Recurrent) else ["weight"]
+
+
+def _held(module: nn.Module, tensor: str) -> object:
+    """What a weight is kept in; None where there is none."""
+    return formula_of(module, tensor) or module._parameters.get(tensor)
 
 
 def kind_of(module: nn.Module, like: str = "") -> str:
@@ -101,4 +132,4 @@ def kind_of(module: nn.Module, like: str = "") -> str:
         return "RMSNormalization"
     if isinstance(module, nn.Embedding):
         return "Gather"
-    return getattr(module, "operator", type(module).__name__)
+    return module.operator if isinstance(module, Recurrent) else type(module).__name__

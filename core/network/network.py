@@ -159,7 +159,7 @@ class Network:
             having: only layers with this tensor, and `weight` only where it has two dimensions or more.
             kinds: only layers of these ONNX operators.
         """
-        found = [self._layer(node) for node in self.graph.graph.nodes if node.meta.get("layer")]
+        found = [Layer.of(node, self.graph) for node in self.graph.graph.nodes if node.meta.get("layer")]
         if kinds is not None:
             found = [layer for layer in found if layer.kind in kinds]
         return [layer for layer in found if having is None or _has(layer, having)]
@@ -182,10 +182,6 @@ class Network:
         modules = layer.tied_modules()
         return [other for other in self.layers() if any(other.module is module for module in modules)]
 
-    def _layer(self, node: fx.Node) -> Layer:
-        module = self.graph.get_submodule(str(node.target))
-        return Layer(node.meta["layer"], node.meta["kind"], module, node, self.graph)
-
     # changing
 
     def replace(self, layer: Layer, parts: Mapping[str, nn.Module]) -> list[Layer]:
@@ -206,7 +202,7 @@ class Network:
         value.replace_all_uses_with(made[-1])
         self.remove(value)
         self.graph.recompile()
-        return [self._layer(node) for node in made if "layer" in node.meta]
+        return [Layer.of(node, self.graph) for node in made if "layer" in node.meta]
 
     def _call(self, module: nn.Module, arguments: tuple[Any, ...], name: str, like: str) -> fx.Node:
         target = self.add_module(name, module.to(self.device).eval())
@@ -275,7 +271,7 @@ class Network:
 
 def _has(layer: Layer, tensor: str) -> bool:
     if tensor == "weight":
-        return getattr(layer.module, "weight", None) is not None and layer.weight.dim() > 1
+        return getattr(layer.module, layer.tensor, None) is not None and layer.weight.dim() > 1
     return getattr(layer.module, tensor, None) is not None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from modelpress.problem import StepError
 from modelpress.selection import select_layers
 from modelpress.steps import LayerStep
@@ -17,7 +19,7 @@ MOST_NAMES = 20
 
 
 def chosen_layers(network: Network, step: LayerStep) -> list[Layer]:
-    """The chosen layers in graph order.
+    """The weights of the chosen layers in graph order: a view of each matrix of a recurrent layer.
 
     Raises:
         StepError: there is none.
@@ -28,7 +30,7 @@ def chosen_layers(network: Network, step: LayerStep) -> list[Layer]:
             f"{step.technique} has no layer to work on: it takes {', '.join(step.kinds)}",
             hint="Choose other layers; `inspect` lists them with their types.",
         )
-    return layers
+    return [matrix for layer in layers for matrix in layer.matrices()]
 
 
 def names_of(layers: Collection[Layer]) -> str:
@@ -48,9 +50,9 @@ def left_alone(network: Network, layers: Collection[Layer]) -> str:
 def distinct(layers: list[Layer]) -> list[Layer]:
     """Without the layers whose weight is tied to one that comes before."""
     found: list[Layer] = []
-    tied: set[int] = set()
+    tied: set[tuple[nn.Module, str]] = set()
     for layer in layers:
-        if id(layer.module) not in tied:
+        if (layer.module, layer.tensor) not in tied:
             found.append(layer)
-            tied.update(id(module) for module in layer.tied_modules())
+            tied.update(layer.places())
     return found

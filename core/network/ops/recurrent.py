@@ -81,9 +81,10 @@ class Recurrent(nn.Module):
         return SUFFIXES[self.options.direction]
 
     @property
-    def matrices(self) -> tuple[str, ...]:
-        """Names of the weight matrices."""
-        return tuple(f"weight_{kind}_l0{suffix}" for suffix in self.suffixes for kind in ("ih", "hh"))
+    def matrices(self) -> dict[str, str]:
+        """Names of the weight matrices by what they work on."""
+        parts = {"input": "weight_ih_l0", "hidden": "weight_hh_l0"}
+        return {f"{part}{suffix}": f"{name}{suffix}" for suffix in self.suffixes for part, name in parts.items()}
 
     @property
     def hidden_size(self) -> int:

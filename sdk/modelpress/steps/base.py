@@ -80,6 +80,10 @@ class Step(Request):
     )
 
 
+MATRICES = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather", "RNN", "GRU", "LSTM")
+"""Layers whose weights are matrices or kernels, each element of which can be changed by itself."""
+
+
 class LayerStep(Step):
     """A step that works on chosen layers."""
 
