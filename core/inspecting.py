@@ -1,20 +1,22 @@
 """Looking at a network once: what `inspect` prints, and what recipes are checked against."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from torch import fx
 
-from core.data.synthetic import concrete_shape
 from core.interface import Interface, Port, interface_of
-from core.measure.costs import Costs
+from core.measure.costs import Costs, LayerCost
 from core.measure.runner import Arrays
 from core.network.channels import analyse
 from core.network.layer import Layer
+from core.network.names import layer_names
 from core.network.network import Network
 from core.network.opaque import OpaqueNode
 from core.network.protos import all_nodes
 from core.network.registry import is_native
+from core.network.samples import example_arguments
 from core.network.units import Channels
 from modelpress.inspection import Inspection, LayerInfo, OperatorCount, TensorInfo
 from modelpress.problem import FieldProblem, ProblemError, RecipeInvalid
@@ -31,8 +33,10 @@ def inspect(network: Network, size: int, scratch: Path) -> Inspection:
     """
     proto = network.source
     interface = interface_of(proto)
-    costs = Costs(proto, made_up(interface), scratch)
+    inputs = made_up(network, interface)
+    costs = Costs(proto, inputs, scratch, samples=interface.batch or 1)
     channels, notes = channels_of(network)
+    layers, others = rows(network, costs, channels)
     return Inspection(
         inputs=[tensor_info(port) for port in interface.inputs],
         outputs=[tensor_info(port) for port in interface.outputs],
@@ -40,23 +44,31 @@ def inspect(network: Network, size: int, scratch: Path) -> Inspection:
         parameters=costs.parameters,
         macs=costs.macs,
         bytes=size,
+        weight_bytes=costs.bytes,
+        peak_activation_bytes=costs.peak_activation_bytes,
+        counted_on={name: list(array.shape) for name, array in (inputs or {}).items()} if costs.runs else {},
+        prunable=sum(layer.prunable or 0 for layer in layers) if channels else None,
+        filters=sum(layer.out_channels or 0 for layer in layers if layer.prunable is not None) if channels else None,
+        locks=locks(network, channels) if channels else {},
         opset=network.index.opset,
         ir_version=proto.ir_version,
         producer=" ".join(filter(None, (proto.producer_name, proto.producer_version)))[:200],
-        layers=[layer_info(layer, costs, channels, frozen) for layer, frozen in with_frozen(network)],
+        layers=layers,
+        others=others,
         notes=[*network.notes, *notes],
     )
 
 
-def made_up(interface: Interface) -> Arrays | None:
-    """Zeros for one run; None where a sample would be too big."""
+def made_up(network: Network, interface: Interface) -> Arrays | None:
+    """Inputs of one run; None where a sample would be too big."""
     try:
-        return {
-            port.name: np.zeros((port.batch or 1, *concrete_shape(port))[: len(port.shape)], port.dtype)
-            for port in interface.inputs
-        }
+        tensors = example_arguments(network.index, batch=interface.batch or 1)
     except ProblemError:
         return None
+    return {
+        port.name: np.asarray(tensor.numpy()).astype(port.dtype)
+        for port, tensor in zip(interface.inputs, tensors, strict=True)
+    }
 
 
 def channels_of(network: Network) -> tuple[Channels | None, list[str]]:
@@ -64,6 +76,15 @@ def channels_of(network: Network) -> tuple[Channels | None, list[str]]:
         return analyse(network), []
     except ProblemError as error:
         return None, [f"channels could not be analysed: {error.detail}"]
+
+
+def locks(network: Network, channels: Channels) -> dict[str, int]:
+    """How many filters can't be removed, by the reason why, the most frequent first."""
+    axes = [channels.output_axis(str(layer.node.target)) for layer in network.layers()]
+    reasons = Counter(
+        channels.locked[int(unit)] for axis in axes if axis for unit in axis.ids if unit in channels.locked
+    )
+    return dict(reasons.most_common())
 
 
 def tensor_info(port: Port) -> TensorInfo:
@@ -82,8 +103,30 @@ def operators(network: Network) -> dict[str, OperatorCount]:
     return dict(sorted(counts.items()))
 
 
-def with_frozen(network: Network) -> list[tuple[Layer, bool]]:
-    """Layers in order, and whether no gradient reaches them because every path to the outputs is opaque."""
+def rows(network: Network, costs: Costs, channels: Channels | None) -> tuple[list[LayerInfo], list[LayerInfo]]:
+    """The network's layers, and the other nodes that hold or multiply; every cost is in exactly one of them."""
+    reached = reached_by_gradient(network)
+    layers, told = [], set[int]()
+    for layer in network.layers():
+        index = next((index for index in sources(layer.node) if index not in told), None)
+        told |= {index} - {None}
+        cost = None if index is None else costs.node(index)
+        layers.append(layer_info(layer, cost, channels, layer.node not in reached))
+    trained = {index for node in reached for index in sources(node)}
+    names = layer_names(costs.source)
+    others = [
+        other_info(cost, costs, names, cost.node not in trained) for cost in costs.workers() if cost.node not in told
+    ]
+    return layers, others
+
+
+def sources(node: fx.Node) -> tuple[int, ...]:
+    """Indices of the source's nodes that a node of the normal form came from."""
+    return tuple(node.meta.get("source") or ())
+
+
+def reached_by_gradient(network: Network) -> set[fx.Node]:
+    """Nodes from which a path to the outputs crosses no opaque operator."""
     reached: set[fx.Node] = set()
     waiting = list(network.outputs())
     while waiting:
@@ -91,33 +134,44 @@ def with_frozen(network: Network) -> list[tuple[Layer, bool]]:
         if node not in reached and not is_opaque(network, node):
             reached.add(node)
             waiting.extend(node.all_input_nodes)
-    return [(layer, layer.node not in reached) for layer in network.layers()]
+    return reached
 
 
 def is_opaque(network: Network, node: fx.Node) -> bool:
     return node.op == "call_module" and isinstance(network.graph.get_submodule(str(node.target)), OpaqueNode)
 
 
-def layer_info(layer: Layer, costs: Costs, channels: Channels | None, frozen: bool) -> LayerInfo:
-    source = layer.node.meta.get("source")
-    index = source[0] if isinstance(source, tuple) and source else source
-    names = costs.uses.get(index, []) if isinstance(index, int) else []
-    held = [costs.values[name] for name in names if name in costs.values]
+def layer_info(layer: Layer, cost: LayerCost | None, channels: Channels | None, frozen: bool) -> LayerInfo:
     owner = str(layer.node.target)
     axis = channels.output_axis(owner) if channels else None
     return LayerInfo(
         name=layer.name,
         type=layer.kind,
         weight_shape=list(layer.weight.shape),
-        parameters=sum(value.size for value in held),
-        macs=costs.node_macs(index) if isinstance(index, int) else None,
-        bytes=sum(value.nbytes for value in held),
-        output_shape=costs.output_shape(index) if isinstance(index, int) else None,
+        parameters=cost.parameters if cost else 0,
+        macs=cost.macs if cost else None,
+        bytes=cost.bytes if cost else 0,
+        activation_bytes=cost.activation_bytes if cost else None,
+        output_shape=cost.output_shape if cost else None,
         in_channels=layer.in_channels,
         out_channels=layer.out_channels,
         groups=layer.groups,
         prunable=sum(int(unit) not in channels.locked for unit in axis.ids) if channels and axis else None,
         locked=channels.lock_reason(owner) if channels and axis else None,
+        frozen=frozen,
+    )
+
+
+def other_info(cost: LayerCost, costs: Costs, names: dict[int, str], frozen: bool) -> LayerInfo:
+    return LayerInfo(
+        name=names.get(cost.node) or costs.source.nodes[cost.node].name or f"{cost.op_type}_{cost.node}",
+        type=cost.op_type,
+        weight_shape=None,
+        parameters=cost.parameters,
+        macs=cost.macs,
+        bytes=cost.bytes,
+        activation_bytes=cost.activation_bytes,
+        output_shape=cost.output_shape,
         frozen=frozen,
     )
 

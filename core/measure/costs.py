@@ -1,137 +1,88 @@
-"""What a model file holds and costs: parameters, non-zeros, multiply-accumulates, bytes. Counted on the file itself."""
+"""What a model file holds and costs: parameters, non-zeros, bytes, multiply-accumulates, memory of activations.
 
+Counted on the file itself, quantised and compressed files like any other.
+"""
+
+from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
-import numpy as np
-import onnx
-from onnx import ModelProto, NodeProto, numpy_helper
+from onnx import ModelProto, NodeProto
 
-from core.measure.runner import RUNTIME_ERRORS, Arrays, open_session, run_session
-from core.measure.trace import NodeRun, macs_of, named_copy, trace
+from core.measure.activations import peak_bytes
+from core.measure.macs import macs_of
+from core.measure.parameters import Holding, holdings
+from core.measure.runner import RUNTIME_ERRORS, Arrays
+from core.measure.scopes import Scope, all_scopes
+from core.measure.trace import NodeRun, Seen, at_their_places, named_copy, node_name, sizes_by_running, trace
 from core.network.source import Source
-
-OWNERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "QLinearConv", "QLinearMatMul"} | {
-    "ConvInteger",
-    "MatMulInteger",
-    "LSTM",
-    "GRU",
-    "RNN",
-}
-NO_PARAMETERS = {"QuantizeLinear", "DequantizeLinear", "Resize", "Clip", "Pad", "Dropout", "ConstantOfShape", "Range"}
-STATISTICS = {"BatchNormalization": {3, 4}}  # running mean and variance are not trained
-INTEGER_WEIGHTS = {"QLinearConv": {3, 8}, "QLinearMatMul": {3}, "ConvInteger": {1}, "MatMulInteger": {1}}
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one node that owns weights holds and does."""
+    """What one node of the main graph holds and does, the graphs inside it included.
+
+    Attributes:
+        macs: of one sample, None where it did not run.
+        activation_bytes: of its outputs for one sample, None where it did not run.
+        output_shape: of its first output as it ran.
+    """
 
     node: int
     op_type: str
     parameters: int
     nonzeros: int
+    bytes: int
     macs: int | None
+    activation_bytes: int | None
+    output_shape: list[int] | None
 
 
 class Costs:
-    """Counts on one model.
+    """Counts on one model; see `parameters`, `macs` and `activations` for what counts as what."""
 
-    A parameter is an element of a constant that a running node computes with: weights, biases, scales of a
-    normalisation, tables. Constants that are computed from stored ones (masked, shared or quantised weights) count
-    as what they unfold to, running statistics and quantisers' scales not at all, and ties once.
-    """
-
-    def __init__(self, proto: ModelProto, inputs: Arrays | None, scratch: Path) -> None:
+    def __init__(self, proto: ModelProto, inputs: Arrays | None, scratch: Path, samples: int | None = None) -> None:
         """
         Args:
-            inputs: one run's inputs, to find shapes by running; None leaves multiply-accumulates unknown.
+            inputs: one run's inputs, to find shapes by running; None leaves what depends on shapes unknown.
+            samples: how many samples these are; the size of the first input's first axis if left out.
         """
         self.source = Source(proto)
-        self.samples = len(next(iter(inputs.values()))) if inputs else 1
         self.inputs, self.scratch = inputs, scratch
+        self.samples = samples or _leading(inputs)
+        self.scopes = all_scopes(self.source.model)
+
+    # what it holds
 
     @cached_property
-    def uses(self) -> dict[int, list[str]]:
-        """Names of the parameters of each running node, by its place."""
-        return {
-            index: names
-            for index, node in enumerate(self.source.nodes)
-            if not set(node.output) <= self.source.constants and (names := self._parameters_of(node))
-        }
-
-    def _parameters_of(self, node: NodeProto) -> list[str]:
-        if node.op_type in NO_PARAMETERS:
-            return []
-        return [
-            name
-            for place, name in enumerate(node.input)
-            if name in self.source.constants
-            and place not in STATISTICS.get(node.op_type, ())
-            and self._is_parameter(node, place, name)
-        ]
-
-    def _is_parameter(self, node: NodeProto, place: int, name: str) -> bool:
-        if place in INTEGER_WEIGHTS.get(node.op_type, ()):
-            return True
-        value = self.values.get(name)
-        if value is None or value.dtype.kind not in "fV":  # bfloat16 and smaller floats are of kind V
-            return False
-        return value.size > 1 or node.op_type in OWNERS
-
-    @cached_property
-    def values(self) -> dict[str, np.ndarray]:
-        """The constants that running nodes read, unfolded."""
-        read = {
-            name
-            for node in self.source.nodes
-            if not set(node.output) <= self.source.constants
-            for name in node.input
-            if name in self.source.constants
-        }
-        held = {
-            name: numpy_helper.to_array(self.source.initializers[name]) for name in read & set(self.source.initializers)
-        }
-        return held | self._computed(sorted(read - set(self.source.initializers)))
-
-    def _computed(self, names: list[str]) -> dict[str, np.ndarray]:
-        """Constants that nodes make, evaluated by onnxruntime; nothing where it can't."""
-        if not names:
-            return {}
-        live = sorted(self.source.live(names))
-        nodes = [self.source.nodes[index] for index in live]
-        needed = {name for index in live for name in self.source.needs(index)} & set(self.source.initializers)
-        outputs = [onnx.helper.make_tensor_value_info(name, self.source.element_type(name), None) for name in names]
-        graph = onnx.helper.make_graph(
-            nodes, "constants", [], outputs, [self.source.initializers[name] for name in sorted(needed)]
-        )
-        model = onnx.helper.make_model(graph, opset_imports=self.source.model.opset_import)
-        model.ir_version = max(self.source.model.ir_version, 4)
-        try:
-            return run_session(open_session(model.SerializeToString()), names, {})
-        except RUNTIME_ERRORS:
-            return {}
+    def held(self) -> dict[int, Holding]:
+        """What nodes hold, by their place in the main graph; a tie at its first use."""
+        return holdings(self.scopes, self.source.live(value.name for value in self.source.outputs))
 
     @property
     def parameters(self) -> int:
-        return sum(self.values[name].size for name in self._distinct if name in self.values)
+        return sum(holding.parameters for holding in self.held.values())
 
     @property
     def nonzeros(self) -> int:
-        return sum(int(np.count_nonzero(self.values[name])) for name in self._distinct if name in self.values)
+        return sum(holding.nonzeros for holding in self.held.values())
 
     @property
-    def _distinct(self) -> dict[str, None]:
-        return dict.fromkeys(name for names in self.uses.values() for name in names)
+    def bytes(self) -> int:
+        """Of the stored tensors of all nodes that hold parameters."""
+        return sum(holding.bytes for holding in self.held.values())
 
     @property
     def is_finite(self) -> bool:
-        return all(np.isfinite(value).all() for value in self.values.values() if value.dtype.kind == "f")
+        return all(holding.is_finite for holding in self.held.values())
+
+    # what it does
 
     @cached_property
-    def runs(self) -> dict[str, tuple[NodeProto, list[NodeRun]]]:
-        """Every node that ran, by its name in the named copy; empty where the model could not be run."""
+    def runs(self) -> dict[str, list[NodeRun]]:
+        """Runs of every node by its name in the named copy; empty where the model could not be run."""
         if self.inputs is None:
             return {}
         copy, nodes = named_copy(self.source.model)
@@ -139,39 +90,136 @@ class Costs:
             found = trace(copy, self.inputs, self.scratch, is_optimised=False)
         except RUNTIME_ERRORS:
             return {}
-        runs: dict[str, tuple[NodeProto, list[NodeRun]]] = {}
+        runs: dict[str, list[NodeRun]] = defaultdict(list)
         for run in found:
             if run.name in nodes:
-                runs.setdefault(run.name, (nodes[run.name], []))[1].append(run)
-        return runs
+                runs[run.name].append(run)
+        return dict(runs)
 
-    def node_macs(self, index: int) -> int | None:
-        """Multiply-accumulates of one sample in the main graph's node `index`; None where it did not run."""
-        entry = self.runs.get(f"node_{index}")
-        return sum(macs_of(run, entry[0]) for run in entry[1]) // self.samples if entry else None
+    @cached_property
+    def _main(self) -> dict[str, Seen]:
+        """Every value of the main graph as it went by in the run."""
+        main, seen = self.scopes[0], dict[str, Seen]()
+        for index, node in enumerate(main.nodes):
+            for run in self.runs.get(node_name(0, index), ()):
+                seen |= _named(node, run)
+        wanted = [name for i, node in enumerate(main.nodes) if not main.is_folded(i) for name in node.output if name]
+        if missing := [name for name in wanted if name not in seen]:
+            with suppress(*RUNTIME_ERRORS):
+                seen |= sizes_by_running(self.source.model, missing, self.inputs or {})
+        return seen
+
+    @cached_property
+    def _macs(self) -> dict[int, int]:
+        """Of the whole run by node of the main graph; work on constants is done once, at load, and left out."""
+        total: dict[int, int] = defaultdict(int)
+        for number, scope in enumerate(self.scopes):
+            for index, node in enumerate(scope.nodes):
+                if not scope.is_folded(index):
+                    runs = self.runs.get(node_name(number, index), ())
+                    owner = index if scope.outer is None else scope.owner
+                    total[owner] += sum(self._macs_of(scope, node, run) for run in runs)
+        for index in self._unprofiled:
+            node = self.scopes[0].nodes[index]
+            shapes = [[self._shape(name) for name in names] for names in (node.input, node.output)]
+            total[index] += macs_of(node, *shapes)
+        return total
+
+    @property
+    def _unprofiled(self) -> list[int]:
+        """Nodes of the main graph that onnxruntime runs as several of other names."""
+        main = self.scopes[0]
+        return [
+            index
+            for index in range(len(main.nodes))
+            if node_name(0, index) not in self.runs and not main.is_folded(index)
+        ]
+
+    def _macs_of(self, scope: Scope, node: NodeProto, run: NodeRun) -> int:
+        inputs, outputs = at_their_places(node.input, run.inputs), at_their_places(node.output, run.outputs)
+        return macs_of(node, [seen and seen.shape for seen in inputs], [seen and seen.shape for seen in outputs])
+
+    def _shape(self, name: str) -> tuple[int, ...] | None:
+        if name in self._main:
+            return self._main[name].shape
+        if self.inputs and name in self.inputs:
+            return self.inputs[name].shape
+        held = self.source.initializers.get(name)
+        return tuple(held.dims) if held is not None else None
 
     @property
     def macs(self) -> int | None:
-        """Multiply-accumulates of one sample; work on constants is done once, at load, and is left out."""
+        """Multiply-accumulates of one sample."""
+        return sum(self._macs.values()) // self.samples if self.runs else None
+
+    @cached_property
+    def peak_activation_bytes(self) -> int | None:
+        """Most bytes of values that one sample needs at once; None where they could not be seen."""
         if not self.runs:
             return None
-        constant = {f"node_{i}" for i, n in enumerate(self.source.nodes) if set(n.output) <= self.source.constants}
-        counted = (
-            macs_of(run, node) for name, (node, runs) in self.runs.items() if name not in constant for run in runs
-        )
-        return sum(counted) // self.samples
+        try:
+            return self._peak(0) // self.samples
+        except KeyError:
+            return None
 
-    def output_shape(self, index: int) -> list[int] | None:
-        """Shape of the first output of node `index` as it ran."""
-        entry = self.runs.get(f"node_{index}")
-        return entry[1][0].output_shapes[0] if entry and entry[1][0].output_shapes else None
+    def _peak(self, number: int) -> int:
+        scope = self.scopes[number]
+        nested: dict[int, list[int]] = defaultdict(list)
+        for other, inner in enumerate(self.scopes):
+            if inner.outer is scope and self._has_run(other):
+                nested[inner.place].append(other)
+        inside = lru_cache(None)(lambda index: max(map(self._peak, nested[index]), default=0))
+        return peak_bytes(scope, self._sizes(number), inside)
+
+    def _has_run(self, number: int) -> bool:
+        return any(node_name(number, index) in self.runs for index in range(len(self.scopes[number].nodes)))
+
+    def _sizes(self, number: int) -> dict[str, int]:
+        """Bytes of a graph's values by name, the most of any run."""
+        if number == 0:
+            given = {name: array.nbytes for name, array in (self.inputs or {}).items()}
+            return given | {name: seen.bytes for name, seen in self._main.items()}
+        sizes: dict[str, int] = defaultdict(int)
+        for index, node in enumerate(self.scopes[number].nodes):
+            for run in self.runs.get(node_name(number, index), ()):
+                for name, seen in _named(node, run).items():
+                    sizes[name] = max(sizes[name], seen.bytes)
+        return dict(sizes)
+
+    # by node
+
+    def node(self, index: int) -> LayerCost:
+        """Costs of node `index` of the main graph."""
+        node, held = self.source.nodes[index], self.held.get(index, Holding())
+        outputs = [self._main.get(name) for name in node.output if name] if self.runs else []
+        is_known = bool(outputs) and all(outputs)
+        return LayerCost(
+            node=index,
+            op_type=node.op_type,
+            parameters=held.parameters,
+            nonzeros=held.nonzeros,
+            bytes=held.bytes,
+            macs=self._macs[index] // self.samples if is_known else None,
+            activation_bytes=sum(seen.bytes for seen in outputs if seen) // self.samples if is_known else None,
+            output_shape=list(outputs[0].shape) if outputs and outputs[0] else None,
+        )
 
     def layers(self) -> list[LayerCost]:
-        """Nodes that own weights, in order."""
-        costs = []
-        for index, names in self.uses.items():
-            node = self.source.nodes[index]
-            held = [self.values[name] for name in names if name in self.values]
-            zeros = sum(int(np.count_nonzero(value)) for value in held)
-            costs.append(LayerCost(index, node.op_type, sum(v.size for v in held), zeros, self.node_macs(index)))
-        return costs
+        """Nodes that hold parameters, in order."""
+        return [self.node(index) for index in self.held]
+
+    def workers(self) -> list[LayerCost]:
+        """Nodes that hold parameters or multiply, in order."""
+        active = {index for index, macs in self._macs.items() if macs} if self.runs else set()
+        return [self.node(index) for index in sorted(active | set(self.held))]
+
+
+def _named(node: NodeProto, run: NodeRun) -> dict[str, Seen]:
+    names = [*node.input, *node.output]
+    seen = [*at_their_places(node.input, run.inputs), *at_their_places(node.output, run.outputs)]
+    return {name: one for name, one in zip(names, seen, strict=True) if name and one is not None}
+
+
+def _leading(inputs: Arrays | None) -> int:
+    first = next(iter(inputs.values())) if inputs else None
+    return first.shape[0] if first is not None and first.ndim else 1

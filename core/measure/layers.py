@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
-from core.measure.costs import OWNERS, Costs
+from core.measure.costs import Costs
+from core.measure.parameters import OWNERS
 from core.measure.runner import RUNTIME_ERRORS, Arrays
 from core.measure.trace import NodeRun, named_copy, trace
 from core.network.names import layer_names

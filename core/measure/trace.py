@@ -3,9 +3,11 @@
 import json
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto
 
@@ -14,15 +16,41 @@ from core.network.protos import all_graphs
 
 SUFFIX = "_kernel_time"
 
+BITS = {"bool": 8, "double": 64, "float": 32, "half": 16, "float16": 16, "bfloat16": 16, "int4x2": 4, "uint4x2": 4}
+"""Of one element, by onnxruntime's names of types; of others the name ends in them, or begins with float8."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A tensor as it went by."""
+
+    type: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return (math.prod(self.shape) * bits_of(self.type) + 7) // 8
+
+
+def bits_of(name: str) -> int:
+    """Width of an element by onnxruntime's or numpy's name of its type."""
+    name = name.lower()
+    if name in BITS:
+        return BITS[name]
+    if name.startswith("float8"):
+        return 8
+    digits = name.removeprefix("u").removeprefix("int").removeprefix("float")
+    return int(digits) if digits.isdigit() else 0
+
 
 @dataclass(frozen=True)
 class NodeRun:
-    """One execution of one node."""
+    """One execution of one node. Tensors that were left out are left out here too."""
 
     name: str
     op_type: str
-    input_shapes: list[list[int]]
-    output_shapes: list[list[int]]
+    inputs: tuple[Seen, ...]
+    outputs: tuple[Seen, ...]
     microseconds: float
 
 
@@ -34,12 +62,21 @@ def named_copy(proto: ModelProto) -> tuple[ModelProto, dict[str, NodeProto]]:
     copy = ModelProto()
     copy.CopyFrom(proto)
     nodes = {}
-    for depth, graph in enumerate(all_graphs(copy.graph)):
-        prefix = "node" if depth == 0 else f"inner{depth}"
+    for number, graph in enumerate(all_graphs(copy.graph)):
         for index, node in enumerate(graph.node):
-            node.name = f"{prefix}_{index}"
+            node.name = node_name(number, index)
             nodes[node.name] = node
     return copy, nodes
+
+
+def node_name(graph: int, index: int) -> str:
+    """What a named copy calls a node.
+
+    Args:
+        graph: its graph's place in `all_graphs`.
+        index: its place there.
+    """
+    return f"inner{graph}_{index}" if graph else f"node_{index}"
 
 
 def trace(proto: ModelProto, inputs: Arrays, scratch: Path, *, is_optimised: bool, runs: int = 1) -> list[NodeRun]:
@@ -65,31 +102,41 @@ def node_run(event: dict) -> NodeRun:
     return NodeRun(
         name=event["name"].removesuffix(SUFFIX),
         op_type=told.get("op_name", ""),
-        input_shapes=[next(iter(entry.values())) for entry in told.get("input_type_shape", [])],
-        output_shapes=[next(iter(entry.values())) for entry in told.get("output_type_shape", [])],
+        inputs=_seen(told.get("input_type_shape", [])),
+        outputs=_seen(told.get("output_type_shape", [])),
         microseconds=float(event["dur"]),
     )
 
 
-def macs_of(run: NodeRun, node: NodeProto) -> int:
-    """Multiply-accumulates of one execution; 0 for operators without any to speak of.
+def _seen(entries: list[dict[str, list[int]]]) -> tuple[Seen, ...]:
+    return tuple(Seen(kind, tuple(shape)) for entry in entries for kind, shape in entry.items())
 
-    Convolutions, matrix products and recurrent cells count; elementwise work, pooling and normalisation do not.
+
+def at_their_places(names: Sequence[str], seen: Sequence[Seen]) -> list[Seen | None]:
+    """What was seen, by the place of its name; None at names that are left out, and where it can't be told.
+
+    Sequences go by unseen: then only names that all precede them are known.
     """
-    shapes, out = run.input_shapes, run.output_shapes
-    match run.op_type:
-        case "Conv" | "ConvInteger":
-            return math.prod(out[0]) * math.prod(shapes[1][1:])
-        case "QLinearConv":
-            return math.prod(out[0]) * math.prod(shapes[3][1:])
-        case "ConvTranspose":
-            return math.prod(shapes[0]) * math.prod(shapes[1][1:])
-        case "Gemm":
-            transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-            return math.prod(out[0]) * shapes[0][0 if transposed else -1]
-        case "MatMul" | "MatMulInteger" | "QLinearMatMul":
-            return math.prod(out[0]) * (shapes[0][-1] if shapes[0] else 1)
-        case "LSTM" | "GRU" | "RNN":
-            steps, batch = shapes[0][:2]
-            return steps * batch * (math.prod(shapes[1]) + math.prod(shapes[2]))
-    return 0
+    given = [name for name in names if name]
+    if len(given) != len(seen):
+        return [None] * len(names)
+    rest = iter(seen)
+    return [next(rest) if name else None for name in names]
+
+
+def sizes_by_running(proto: ModelProto, names: list[str], inputs: Arrays) -> dict[str, Seen]:
+    """Values of the main graph that no profile shows: what operators give that onnxruntime runs as several.
+
+    Raises:
+        one of RUNTIME_ERRORS
+    """
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    held = {value.name for value in copy.graph.output}
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in held)
+    values = open_session(copy.SerializeToString(), is_optimised=False).run(names, inputs)
+    return {
+        name: Seen(value.dtype.name, value.shape)
+        for name, value in zip(names, values, strict=True)
+        if isinstance(value, np.ndarray)
+    }

@@ -11,6 +11,7 @@ import typer
 
 from modelpress import local
 from modelpress.cli import tables
+from modelpress.cli.inspected import show_inspection
 from modelpress.cli.wishes import DEVICES, built_in_recipe, dataset_format, guess_task, request_fields, written_recipe
 from modelpress.job import Job
 from modelpress.problem import Conflict, RequestInvalid
@@ -58,7 +59,7 @@ def inspect(model: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(inspection.model_dump_json(indent=2))
     else:
-        tables.show_inspection(inspection, model.name)
+        show_inspection(inspection, model.name)
 
 
 def _data(paths: Sequence[str] | None, said: dict[str, str | None]) -> local.LocalData | None:

@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from modelpress.inspection import Inspection
 from modelpress.resources import Job
 from modelpress.result import Candidate, Measurement, Result
 
@@ -42,9 +41,9 @@ def show_figures(result: Result, to: Console = console) -> None:
     if result.survey:
         s = result.survey
         to.print(
-            f"Survey's figures: compression rate alpha {_number(s.alpha)}; index-space saving beta "
-            f"{_number(s.beta_survey)} as printed, {_number(s.space_saving)} as 1 - a*/a; "
-            f"speed-up delta {_number(s.delta)}"
+            f"Survey's figures: compression rate alpha {number(s.alpha)}; index-space saving beta "
+            f"{number(s.beta_survey)} as printed, {number(s.space_saving)} as 1 - a*/a; "
+            f"speed-up delta {number(s.delta)}"
         )
 
 
@@ -85,7 +84,7 @@ def _figure(figure: Measurement | None) -> str:
         return f"{100 * figure.value:.2f} %{_interval(figure, 100, '.1f')}"
     if figure.unit in ("ms", "s"):
         return f"{figure.value:.3g} {figure.unit}{_interval(figure, 1, '.3g')}"
-    return f"{_number(figure.value)}{_interval(figure, 1, '.3g')}"
+    return f"{number(figure.value)}{_interval(figure, 1, '.3g')}"
 
 
 def _interval(figure: Measurement, factor: float, digits: str) -> str:
@@ -94,7 +93,7 @@ def _interval(figure: Measurement, factor: float, digits: str) -> str:
     return escape(f" [{factor * figure.low:{digits}}, {factor * figure.high:{digits}}]")
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     """Large and whole numbers in groups of three, others to four figures."""
     if value is None:
         return "-"
@@ -106,32 +105,6 @@ def _ratio(old: Measurement | None, new: Measurement | None) -> str:
     if old is None or new is None or not old.value or new.value is None:
         return ""
     return f"{new.value / old.value:.3f}"
-
-
-def show_inspection(inspection: Inspection, name: str, to: Console = console) -> None:
-    """The whole, then a row a layer."""
-    to.print(
-        f"[bold]{escape(name)}[/]: {_number(inspection.parameters)} parameters, {_number(inspection.macs)} MACs "
-        f"a sample, {_number(inspection.bytes)} bytes, opset {inspection.opset}"
-    )
-    for kind, tensors in (("input", inspection.inputs), ("output", inspection.outputs)):
-        for tensor in tensors:
-            shape = ", ".join("?" if size is None else str(size) for size in tensor.shape)
-            to.print(f"  {kind} {escape(tensor.name)}: {tensor.type} \\[{escape(shape)}]")
-    opaque = [f"{name} x {found.count}" for name, found in sorted(inspection.operators.items()) if not found.native]
-    if opaque:
-        to.print(f"  left to onnxruntime, untouched: {escape(', '.join(opaque))}")
-    columns = ("layer", "type", "weight", "parameters", "MACs", "note")
-    table = plain_table(*columns, whole=("type", "weight"), numbers=("parameters", "MACs"))
-    for layer in inspection.layers:
-        shape = "x".join(map(str, layer.weight_shape or []))
-        note = "frozen" if layer.frozen else layer.locked or ""
-        table.add_row(
-            escape(layer.name), layer.type, shape, _number(layer.parameters), _number(layer.macs), escape(note)
-        )
-    to.print(table)
-    for note in inspection.notes:
-        to.print(f"  note: {escape(note)}")
 
 
 def show_jobs(jobs: Sequence[Job], to: Console = console) -> None:
