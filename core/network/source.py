@@ -74,6 +74,18 @@ class Source:
                 waiting.extend(self.producer[name] for name in self.needs(index) if name in self.producer)
         return found
 
+    def origin(self, name: str) -> tuple[str, bool]:
+        """What a matrix is a copy or the transpose of: its name, and whether it is transposed."""
+        is_transposed = False
+        while name in self.producer:
+            node = self.nodes[self.producer[name]]
+            if node.op_type == "Transpose" and is_swap(node):
+                is_transposed = not is_transposed
+            elif node.op_type != "Identity":
+                break
+            name = node.input[0]
+        return name, is_transposed
+
     @cached_property
     def constants(self) -> set[str]:
         """Names of the values that depend on no input of the model."""
@@ -96,12 +108,14 @@ class Source:
             known.update(value_types(skeleton, unknown))
         return known
 
+    @cached_property
+    def _initializer_types(self) -> dict[str, TypeProto]:
+        make = onnx.helper.make_tensor_type_proto
+        return {name: make(tensor.data_type, list(tensor.dims)) for name, tensor in self.initializers.items()}
+
     def type(self, name: str) -> TypeProto | None:
         """Type of a value, with its shape as far as that is known; None where unknown."""
-        if name in self.initializers:
-            tensor = self.initializers[name]
-            return onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
-        return self._types.get(name)
+        return self._initializer_types.get(name) or self._types.get(name)
 
     def shape(self, name: str) -> Shape | None:
         """Sizes of a value: a number, a symbol, or None where unknown; None for an unknown rank."""
@@ -128,6 +142,11 @@ def _is_known(kind: TypeProto) -> bool:
     return kind.WhichOneof("value") is not None and (
         not kind.HasField("tensor_type") or kind.tensor_type.elem_type != TensorProto.UNDEFINED
     )
+
+
+def is_swap(transpose: NodeProto) -> bool:
+    """Whether it swaps the axes of a matrix, if it gets one."""
+    return all(list(attribute.ints) == [1, 0] for attribute in transpose.attribute if attribute.name == "perm")
 
 
 def size_of(dimension: onnx.TensorShapeProto.Dimension) -> int | str | None:

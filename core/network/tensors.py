@@ -1,5 +1,7 @@
 """Numbers between ONNX's tensors and torch's: storage types outside, fp32 and plain integers inside."""
 
+from functools import cache
+
 import numpy as np
 import onnx
 import torch
@@ -37,6 +39,9 @@ COMPUTE: dict[int, torch.dtype] = {
     TensorProto.UINT2: torch.uint8,
 }
 
+PLAIN = {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64}
+"""Types that are stored as they are computed with."""
+
 ONNX_TYPE = {
     torch.float32: TensorProto.FLOAT,
     torch.float16: TensorProto.FLOAT16,
@@ -66,11 +71,15 @@ def compute_type(onnx_type: int) -> torch.dtype:
 
 def to_torch(proto: TensorProto) -> Tensor:
     """A tensor of its own memory, in the compute type."""
-    kind = compute_type(proto.data_type)
-    array = numpy_helper.to_array(proto)
-    return torch.from_numpy(np.array(array, dtype=numpy_type(kind), order="C", copy=True))
+    kind = numpy_type(compute_type(proto.data_type))
+    if proto.data_type in PLAIN and proto.HasField("raw_data"):
+        array = np.frombuffer(proto.raw_data, kind.newbyteorder("<")).reshape(proto.dims)
+    else:
+        array = numpy_helper.to_array(proto)
+    return torch.from_numpy(np.array(array, dtype=kind, order="C", copy=True))
 
 
+@cache
 def numpy_type(kind: torch.dtype) -> np.dtype:
     return np.dtype(str(kind).removeprefix("torch."))
 
