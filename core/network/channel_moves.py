@@ -1,183 +1,66 @@
-"""How identities of channels pass the operators that move, join, pool and reduce elements."""
+"""How identities of channels pass the operators that move, join and pool elements."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import fx
 
-from core.network.identities import Ids
+from core.network.carriers import Carried, Carrier, along
 from core.network.ops import pool, shape
 from core.network.trace import Axes, Trace, rule
 
 
 @rule(pool.max_pool, pool.average_pool, pool.lp_pool)
-@rule(pool.global_average_pool, pool.global_max_pool, pool.global_lp_pool, shape.cast)
-def pass_same_axes(trace: Trace, node: fx.Node) -> Axes:
-    """Spatial axes change their sizes; channels do not."""
-    return list(trace.axes(node.args[0]))
-
-
-@rule(shape.flatten)
-def pass_flatten(trace: Trace, node: fx.Node) -> Axes:
-    return _reshaped(trace, node)
-
-
-@rule(shape.reshape)
-def pass_reshape(trace: Trace, node: fx.Node) -> Axes:
-    result = _reshaped(trace, node)
-    target: Any = node.kwargs["shape"]
-    x = node.args[0]
-    for place, ids in enumerate(result):
-        copies = target[place] == 0 and not node.kwargs.get("allowzero")
-        if ids is None or target[place] == -1:
-            continue
-        if not copies or trace.axes(x)[place] is not ids:
-            trace.count(node, "shape", place, ids)
-    return result
-
-
-@rule(shape.reshape_to)
-def pass_computed_reshape(trace: Trace, node: fx.Node) -> Axes:
-    """A shape computed from sizes follows the cut by itself, unless a constant in it counts channels."""
-    x, target = node.args
-    result = _reshaped(trace, node)
-    assert isinstance(target, fx.Node)
-    doubled = _with_doubled_channels(trace, target)
-    for place, ids in enumerate(result):
-        if ids is not None and (doubled is None or doubled[place] not in (-1, 0, 2 * len(ids))):
-            for carried in trace.axes(x):
-                trace.lock(carried, f"{trace.name(node)} has its size as a constant")
-    return result
-
-
-def _with_doubled_channels(trace: Trace, target: fx.Node) -> list[int] | None:
-    """What a node of the shape plane would give if every axis that carries channels had twice as many.
-
-    None where it depends on more than sizes and constants.
-    """
-    known: dict[fx.Node, Any] = {}
-
-    def value(node: fx.Node) -> Any:
-        if node not in known:
-            known[node] = compute(node)
-        return known[node]
-
-    def compute(node: fx.Node) -> Any:
-        if node.op == "get_attr":
-            return trace.tensor("", str(node.target))
-        if node.op != "call_function":
-            raise LookupError(node.name)
-        if node.target is shape.shape_of:
-            (source,) = node.all_input_nodes
-            sizes = [
-                size if ids is None else 2 * size
-                for size, ids in zip(trace.shape(source), trace.axes(source), strict=True)
-            ]
-            bounds: Any = node.kwargs
-            return torch.tensor(sizes[bounds["start"] : bounds["end"]])
-        assert callable(node.target)
-        return node.target(*fx.map_arg(node.args, value), **node.kwargs)
-
-    try:
-        return [int(size) for size in value(target)]
-    except LookupError:
-        return None
-
-
-def _reshaped(trace: Trace, node: fx.Node) -> Axes:
-    """Runs of axes with equal products are merged and split; an axis may carry channels only if the others do not."""
-    x = node.args[0]
-    result: Axes = [None] * len(trace.shape(node))
-    for old, new in runs(trace.shape(x), trace.shape(node)):
-        carried = [trace.axes(x)[axis] for axis in old]
-        if any(ids is not None for ids in carried):
-            for axis, ids in zip(new, _regrouped(trace, node, old, new), strict=True):
-                result[axis] = ids
-    return result
-
-
-def _regrouped(trace: Trace, node: fx.Node, old: list[int], new: list[int]) -> Axes:
-    """Identities of the axes `new` into which the axes `old` are merged or split."""
-    x = node.args[0]
-    sizes, target = [trace.shape(x)[axis] for axis in old], [trace.shape(node)[axis] for axis in new]
-    carriers = [place for place, axis in enumerate(old) if trace.axes(x)[axis] is not None and sizes[place] > 1]
-    if len(carriers) == 1:
-        ids = trace.axes(x)[old[carriers[0]]]
-        assert ids is not None
-        view = [1] * len(sizes)
-        view[carriers[0]] = -1
-        spread = np.broadcast_to(ids.reshape(view), sizes).reshape(target)
-        for place in range(len(target)):
-            line = np.moveaxis(spread, place, 0).reshape(target[place], -1)
-            if (line == line[:, :1]).all() and line.shape[0] > 1:
-                return [line[:, 0].copy() if other == place else None for other in range(len(target))]
-    for axis in old:
-        trace.lock(trace.axes(x)[axis], f"{trace.name(node)} mixes it with another axis")
-    return [None] * len(new)
-
-
-def runs(old: Any, new: Any) -> list[tuple[list[int], list[int]]]:
-    """Shortest runs of axes of two shapes with equal products, in order.
-
-    (2, 3, 4, 5) to (6, 20) gives ([0, 1], [0]) and ([2, 3], [1]).
-    """
-    found: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(old) or j < len(new):
-        left, right = [i] if i < len(old) else [], [j] if j < len(new) else []
-        a, b = (old[i] if left else 1), (new[j] if right else 1)
-        i, j = i + len(left), j + len(right)
-        while a != b:
-            if a < b and i < len(old):
-                a, left, i = a * old[i], [*left, i], i + 1
-            elif j < len(new):
-                b, right, j = b * new[j], [*right, j], j + 1
-            else:
-                a, left, i = a * old[i], [*left, i], i + 1
-        found.append((left, right))
-    return found
+@rule(pool.global_average_pool, pool.global_max_pool, pool.global_lp_pool)
+def pass_pool(trace: Trace, node: fx.Node) -> Carried:
+    """Places behind the channels are joined; channels are not."""
+    trace.lock_others(node.args[0], [0, 1], f"{trace.name(node)} joins places along it")
+    return list(trace.carriers(node.args[0]))
 
 
 @rule(shape.transpose)
-def pass_transpose(trace: Trace, node: fx.Node) -> Axes:
+def pass_transpose(trace: Trace, node: fx.Node) -> Carried:
     perm: Any = node.kwargs["perm"]
-    return [trace.axes(node.args[0])[axis] for axis in perm]
+    return [carrier.moved(perm.index) for carrier in trace.carriers(node.args[0])]
 
 
 @rule(shape.squeeze)
-def pass_squeeze(trace: Trace, node: fx.Node) -> Axes:
+def pass_squeeze(trace: Trace, node: fx.Node) -> Carried:
     x = node.args[0]
     sizes = trace.shape(x)
     axes: Any = node.kwargs["axes"]
     gone = {axis for axis, size in enumerate(sizes) if size == 1} if axes is None else {a % len(sizes) for a in axes}
     for axis in gone:
-        trace.lock(trace.axes(x)[axis], f"{trace.name(node)} drops its axis")
-    return [ids for axis, ids in enumerate(trace.axes(x)) if axis not in gone]
+        trace.settle(x, axis, f"{trace.name(node)} drops its axis")
+    kept = [axis for axis in range(len(sizes)) if axis not in gone]
+    return [c.moved(kept.index) for c in trace.carriers(x) if not gone & set(c.axes)]
 
 
 @rule(shape.unsqueeze)
-def pass_unsqueeze(trace: Trace, node: fx.Node) -> Axes:
+def pass_unsqueeze(trace: Trace, node: fx.Node) -> Carried:
     axes: Any = node.kwargs["axes"]
     rank = len(trace.shape(node))
     new = {axis % rank for axis in axes}
-    rest = iter(trace.axes(node.args[0]))
-    return [None if axis in new else next(rest) for axis in range(rank)]
+    old = [axis for axis in range(rank) if axis not in new]
+    return [carrier.moved(old.__getitem__) for carrier in trace.carriers(node.args[0])]
 
 
 @rule(shape.concat)
-def pass_concat(trace: Trace, node: fx.Node) -> Axes:
+def pass_concat(trace: Trace, node: fx.Node) -> Carried:
     """Along its axis identities are joined; along the others they are united."""
     parts = [arg for arg in node.args if isinstance(arg, fx.Node)]
     rank = len(trace.shape(node))
     joined: Any = node.kwargs["axis"]
     result: Axes = [None] * rank
+    zero = [False] * rank
     for axis in range(rank):
         known = [ids for part in parts if (ids := trace.axes(part)[axis]) is not None]
         if not known:
             continue
+        zero[axis] = all(trace.is_zero(part, axis) for part in parts)
         reason = f"{trace.name(node)} joins it with values that have no channels"
         full = [trace.channel_ids(part, axis, reason) for part in parts]
         if axis == joined % rank:
@@ -186,94 +69,163 @@ def pass_concat(trace: Trace, node: fx.Node) -> Axes:
             for other in full[1:]:
                 trace.unite(full[0], other)
             result[axis] = full[0]
-    return result
+    return [carrier for is_zero in (False, True) for carrier in along(result, is_zero) if zero[carrier.axis] == is_zero]
 
 
 @rule(shape.split)
-def pass_split(trace: Trace, node: fx.Node) -> list[Axes]:
+def pass_split(trace: Trace, node: fx.Node) -> list[Carried]:
     x = node.args[0]
     sizes: Any = node.kwargs["sizes"]
-    axis = int(node.kwargs["axis"]) % len(trace.axes(x))  # pyright: ignore[reportArgumentType]  # an int literal
-    ids = trace.axes(x)[axis]
-    if ids is None:
-        return [list(trace.axes(x)) for _ in sizes]
-    parts = np.split(ids, np.cumsum(sizes)[:-1])
+    axis = int(node.kwargs["axis"]) % len(trace.shape(x))  # pyright: ignore[reportArgumentType]  # an int literal
+    whole = _alone(trace, x, axis)
+    if whole is None:
+        return [list(trace.carriers(x)) for _ in sizes]
+    parts = np.split(whole.ids, np.cumsum(sizes)[:-1])
     for place, part in enumerate(parts):
         trace.count(node, "sizes", place, part)
-    return [[part if a == axis else other for a, other in enumerate(trace.axes(x))] for part in parts]
+    return [_instead(trace, x, whole, part) for part in parts]
+
+
+def _alone(trace: Trace, x: Any, axis: int) -> Carrier | None:
+    """The carrier of this axis alone; a block is held together along it and has none."""
+    carrier = trace.carrier(x, axis)
+    if carrier is not None and carrier.is_block:
+        trace.settle(x, axis, "")
+        return None
+    return carrier
+
+
+def _instead(trace: Trace, x: Any, old: Carrier, ids: Ids) -> Carried:
+    return [replace(carrier, ids=ids) if carrier is old else carrier for carrier in trace.carriers(x)]
 
 
 @rule(shape.slice_)
-def pass_slice(trace: Trace, node: fx.Node) -> Axes:
+def pass_slice(trace: Trace, node: fx.Node) -> Carried:
     x = node.args[0]
-    result = list(trace.axes(x))
     literals: Any = node.kwargs
+    alone = len(literals["axes"]) == 1
+    result = None
     for place, axis in enumerate(literals["axes"]):
-        axis %= len(result)
-        ids = result[axis]
-        if ids is None:
-            continue
         start, end, step = slice(literals["starts"][place], literals["ends"][place], literals["steps"][place]).indices(
-            len(ids)
+            trace.shape(x)[axis]
         )
+        if (start, end, step) == (0, trace.shape(x)[axis], 1):
+            continue
+        whole = _alone(trace, x, axis)
+        if whole is None:
+            continue
+        if step != 1 and alone:
+            assert isinstance(x, fx.Node)
+            return trace.picked(node, x, whole.axis, np.arange(start, end, step))
         if step != 1:
-            trace.lock(ids, f"{trace.name(node)} takes every {step}th of it")
-        elif (start, end) != (0, len(ids)):
-            trace.count(node, "starts", place, ids[:start])
-            trace.count(node, "ends", place, ids[:end])
-        result[axis] = ids[start:end:step]
-    return result
+            trace.lock(whole.ids, f"{trace.name(node)} takes every {step}th of it")
+        else:
+            trace.count(node, "starts", place, whole.ids[:start])
+            trace.count(node, "ends", place, whole.ids[:end])
+        result = [*(result or []), replace(whole, ids=whole.ids[start:end:step])]
+    cut = {carrier.axis for carrier in result or []}
+    return [*(result or []), *(c for c in trace.carriers(x) if c.axis not in cut)]
+
+
+@rule(shape.slice_by)
+def pass_slice_by(trace: Trace, node: fx.Node) -> Carried:
+    """Positions that are computed: nothing along those axes can go."""
+    x = node.args[0]
+    axes: Any = node.kwargs["axes"]
+    rank = len(trace.shape(x))
+    for axis in axes:
+        trace.settle(x, axis, f"{trace.name(node)} cuts it at computed places")
+    sliced = {axis % rank for axis in axes}
+    return [carrier for carrier in trace.carriers(x) if not sliced & set(carrier.axes)]
 
 
 @rule(shape.take)
-def pass_take(trace: Trace, node: fx.Node) -> Axes:
+def pass_take(trace: Trace, node: fx.Node) -> Carried:
     x = node.args[0]
-    result = list(trace.axes(x))
-    axis: Any = node.kwargs["axis"]
+    axis = int(node.kwargs["axis"]) % len(trace.shape(x))  # pyright: ignore[reportArgumentType]  # an int literal
     indices: Any = node.kwargs["indices"]
-    ids = result[axis]
-    if ids is not None:
-        trace.positions(node, "indices", ids, indices)
-        result[axis] = ids[np.asarray(indices)]
-    return result
+    whole = _alone(trace, x, axis)
+    if whole is None:
+        return list(trace.carriers(x))
+    trace.positions(node, "indices", whole.ids, indices)
+    return _instead(trace, x, whole, whole.ids[np.asarray(indices)])
+
+
+@rule(shape.gather)
+def pass_gather(trace: Trace, node: fx.Node) -> Carried:
+    """Nothing goes from an axis that is indexed; the axes of the indices take its place."""
+    x, indices = node.args
+    rank = len(trace.shape(x))
+    axis = int(node.kwargs["axis"]) % rank  # pyright: ignore[reportArgumentType]  # an int literal
+    trace.settle(x, axis, f"{trace.name(node)} picks from it by number")
+    trace.lock_all(indices, f"{trace.name(node)} picks by it")  # pyright: ignore[reportArgumentType]  # a node
+    grown = len(trace.shape(indices)) - 1
+    kept = [carrier for carrier in trace.carriers(x) if axis not in carrier.axes]
+    return [carrier.moved(lambda place: place if place < axis else place + grown) for carrier in kept]
 
 
 @rule(shape.pad)
-def pass_pad(trace: Trace, node: fx.Node) -> Axes:
+def pass_pad(trace: Trace, node: fx.Node) -> Carried:
     """Zero channels that a pad adds, as in a parameter-free shortcut, are channels too."""
     x = node.args[0]
-    result = list(trace.axes(x))
+    rank = len(trace.shape(x))
     pads: Any = node.kwargs["pads"]
-    for axis, ids in enumerate(result):
-        before, after = pads[axis], pads[axis + len(result)]
-        if ids is None or (before == 0 and after == 0):
-            continue
-        if node.kwargs["mode"] != "constant" or min(before, after) < 0:
-            trace.lock(ids, f"{trace.name(node)} pads or crops it")
-            result[axis] = trace.locked(trace.shape(node)[axis], f"{trace.name(node)} pads or crops it")
-            continue
-        front, back = trace.fresh(before), trace.fresh(after)
-        trace.count(node, "pads", axis, front)
-        trace.count(node, "pads", axis + len(result), back)
-        result[axis] = np.concatenate([front, ids, back])
+    result: Carried = []
+    for axis in range(rank):
+        if pads[axis] or pads[axis + rank]:
+            _alone(trace, x, axis)
+    for carrier in trace.carriers(x):
+        before, after = (0, 0) if carrier.is_block else (pads[carrier.axis], pads[carrier.axis + rank])
+        result.append(carrier if before == after == 0 else _padded(trace, node, carrier, before, after))
     return result
 
 
-@rule(shape.expand)
-def pass_expand(trace: Trace, node: fx.Node) -> Axes:
-    """Axes of size 1 grow and stay without channels; the others pass."""
+def _padded(trace: Trace, node: fx.Node, carrier: Carrier, before: int, after: int) -> Carrier:
+    axis, rank = carrier.axis, len(trace.shape(node))
+    if node.kwargs["mode"] != "constant" or min(before, after) < 0:
+        trace.lock(carrier.ids, f"{trace.name(node)} pads or crops it")
+        return Carrier((axis,), trace.locked(trace.shape(node)[axis], f"{trace.name(node)} pads or crops it"))
+    front, back = trace.fresh(before), trace.fresh(after)
+    trace.count(node, "pads", axis, front)
+    trace.count(node, "pads", axis + rank, back)
+    zero = carrier.zero and node.kwargs["value"] == 0
+    return Carrier((axis,), np.concatenate([front, carrier.ids, back]), zero)
+
+
+@rule(shape.tile)
+def pass_tile(trace: Trace, node: fx.Node) -> Carried:
+    """Copies of a channel go with it."""
     x = node.args[0]
-    old = trace.axes(x)
-    target: Any = node.kwargs["shape"]
-    result: Axes = [None] * len(trace.shape(node))
-    for back in range(1, len(old) + 1):
-        ids: Ids | None = old[-back]
-        if ids is None:
-            continue
-        if len(ids) != trace.shape(node)[-back]:
-            trace.lock(ids, f"{trace.name(node)} repeats it")
-            continue
-        result[-back] = ids
-        if back <= len(target) and target[-back] != 1:
-            trace.count(node, "shape", len(target) - back, ids)
-    return result
+    repeats: Any = node.kwargs["repeats"]
+    for axis, times in enumerate(repeats):
+        if times != 1:
+            _alone(trace, x, axis)
+    return [
+        carrier if carrier.is_block else replace(carrier, ids=np.tile(carrier.ids, repeats[carrier.axis]))
+        for carrier in trace.carriers(x)
+    ]
+
+
+@rule(shape.depth_to_space)
+def pass_depth_to_space(trace: Trace, node: fx.Node) -> Carried:
+    """The blocksize^2 channels that become one live and die together."""
+    ids = trace.axes(node.args[0])[1]
+    if ids is None:
+        return [c for c in trace.carriers(node.args[0]) if c.axis == 0]
+    square = int(node.kwargs["blocksize"]) ** 2  # pyright: ignore[reportArgumentType]  # an int literal
+    rows = ids.reshape(square, -1).T if node.kwargs["mode"] == "DCR" else ids.reshape(-1, square)
+    trace.unite(np.repeat(rows[:, :1], square, axis=1), rows)
+    trace.lock_others(node.args[0], [0, 1], f"{trace.name(node)} spreads it over places")
+    return [Carrier((1,), rows[:, 0].copy(), trace.is_zero(node.args[0], 1))]
+
+
+@rule(shape.space_to_depth)
+def pass_space_to_depth(trace: Trace, node: fx.Node) -> Carried:
+    """A channel becomes blocksize^2 channels."""
+    x = node.args[0]
+    trace.lock_others(x, [0, 1], f"{trace.name(node)} gathers it from places")
+    ids = trace.axes(x)[1]
+    if ids is None:
+        return []
+    square = int(node.kwargs["blocksize"]) ** 2  # pyright: ignore[reportArgumentType]  # an int literal
+    return [Carrier((1,), np.tile(ids, square), trace.is_zero(x, 1))]

@@ -1,4 +1,4 @@
-"""How identities of channels pass normalisations, reductions and softmaxes."""
+"""How identities of channels pass normalisations without weights, reductions and softmaxes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from typing import Any
 
 from torch import fx
 
-from core.network.ops import norm, reduction, resize, shape
-from core.network.trace import Axes, Trace, rule
+from core.network.carriers import Carried
+from core.network.ops import norm, reduction, resize
+from core.network.trace import Trace, rule
 
 
 @rule(resize.resize)
-def pass_resize(trace: Trace, node: fx.Node) -> Axes:
-    return list(trace.axes(node.args[0]))
+def pass_resize(trace: Trace, node: fx.Node) -> Carried:
+    """Images change their sides; batches and channels stay."""
+    trace.lock_others(node.args[0], [0, 1], f"{trace.name(node)} interpolates along it")
+    return list(trace.carriers(node.args[0]))
 
 
 @rule(norm.instance_norm)
-def pass_instance_norm(trace: Trace, node: fx.Node) -> Axes:
+def pass_instance_norm(trace: Trace, node: fx.Node) -> Carried:
     """Each channel is normalised over its own places only."""
     x, *vectors = node.args
     ids = trace.channel_ids(x, 1)
@@ -26,56 +29,72 @@ def pass_instance_norm(trace: Trace, node: fx.Node) -> Axes:
             trace.parameter("", str(vector.target), 0, ids)
         else:
             trace.lock(ids, f"{trace.name(node)} scales it by a computed value")
-    return list(trace.axes(x))
+    return list(trace.carriers(x))
 
 
 @rule(norm.lrn)
-def pass_lrn(trace: Trace, node: fx.Node) -> Axes:
+def pass_lrn(trace: Trace, node: fx.Node) -> Carried:
     """Every channel is divided by the size of its neighbours."""
     trace.lock(trace.axes(node.args[0])[1], f"{trace.name(node)} divides it by its neighbours")
-    return list(trace.axes(node.args[0]))
+    return list(trace.carriers(node.args[0]))
 
 
 @rule(norm.lp_normalize, reduction.softmax, reduction.log_softmax, reduction.cumsum)
-def pass_along_one_axis(trace: Trace, node: fx.Node) -> Axes:
-    axes = list(trace.axes(node.args[0]))
+def pass_along_one_axis(trace: Trace, node: fx.Node) -> Carried:
     axis: Any = node.kwargs["axis"]
-    trace.lock(axes[axis], f"{trace.name(node)} mixes it along its axis")
-    return axes
+    trace.settle(node.args[0], axis, f"{trace.name(node)} mixes it along its axis")
+    return [carrier.without_zero() for carrier in trace.carriers(node.args[0])]
 
 
 @rule(reduction.softmax_from, reduction.log_softmax_from)
-def pass_old_softmax(trace: Trace, node: fx.Node) -> Axes:
-    axes = list(trace.axes(node.args[0]))
+def pass_old_softmax(trace: Trace, node: fx.Node) -> Carried:
     first: Any = node.kwargs["axis"]
-    for ids in axes[first:]:
-        trace.lock(ids, f"{trace.name(node)} mixes it along its axis")
-    return axes
+    x = node.args[0]
+    for axis in range(first % max(len(trace.shape(x)), 1), len(trace.shape(x))):
+        trace.settle(x, axis, f"{trace.name(node)} mixes it along its axis")
+    return [carrier.without_zero() for carrier in trace.carriers(x)]
 
 
 @rule(*reduction.OPERATOR)
-def pass_reduction(trace: Trace, node: fx.Node) -> Axes:
+def pass_reduction(trace: Trace, node: fx.Node) -> Carried:
     axes: Any = node.kwargs["axes"]
     return _reduced(trace, node, axes)
 
 
 @rule(reduction.argmax, reduction.argmin)
-def pass_arg(trace: Trace, node: fx.Node) -> Axes:
+def pass_arg(trace: Trace, node: fx.Node) -> Carried:
     axis: Any = node.kwargs["axis"]
-    return _reduced(trace, node, [axis])
+    return [carrier.without_zero() for carrier in _reduced(trace, node, [axis])]
 
 
-def _reduced(trace: Trace, node: fx.Node, axes: list[int] | None) -> Axes:
+SUMS = {reduction.reduce_sum, reduction.reduce_l1, reduction.reduce_l2, reduction.reduce_sum_square}
+"""Reductions to which a channel that is 0 adds nothing."""
+
+KEEP_ZERO = SUMS | {reduction.reduce_mean, reduction.reduce_max, reduction.reduce_min, reduction.reduce_prod}
+
+
+def _reduced(trace: Trace, node: fx.Node, axes: list[int] | None) -> Carried:
     x = node.args[0]
-    rank = len(trace.axes(x))
+    rank = len(trace.shape(x))
     gone = {axis % rank for axis in axes} if axes else set(range(rank))
     for axis in gone:
-        trace.lock(trace.axes(x)[axis], f"{trace.name(node)} reduces it")
-    kept = [None if axis in gone else ids for axis, ids in enumerate(trace.axes(x))]
-    return kept if node.kwargs["keepdims"] else [ids for axis, ids in enumerate(kept) if axis not in gone]
+        _end(trace, node, axis)
+    kept = [carrier for carrier in trace.carriers(x) if not gone & set(carrier.axes)]
+    if node.target not in KEEP_ZERO:
+        kept = [carrier.without_zero() for carrier in kept]
+    if node.kwargs["keepdims"]:
+        return kept
+    left = [axis for axis in range(rank) if axis not in gone]
+    return [carrier.moved(left.index) for carrier in kept]
 
 
-@rule(shape.shape_of, shape.size_of)
-def pass_shape(trace: Trace, node: fx.Node) -> Axes:
-    """Sizes that are computed follow the cut by themselves."""
-    return [None] * len(trace.shape(node))
+def _end(trace: Trace, node: fx.Node, axis: int) -> None:
+    """A sum goes on without a channel that is 0; an average does not, unless approximations are asked for."""
+    x = node.args[0]
+    carrier = trace.carrier(x, axis)
+    if carrier is None or (node.target in SUMS and carrier.zero and not carrier.is_block):
+        return
+    if trace.approximate and node.target is reduction.reduce_mean and not carrier.is_block:
+        trace.averaged.append(carrier.ids)
+        return
+    trace.settle(x, axis, f"{trace.name(node)} reduces it")

@@ -1,4 +1,4 @@
-"""How identities of channels pass each operator of the normal form.
+"""How identities of channels pass the layers of the normal form.
 
 An identity may end only in a linear contraction over its axis; any other reduction over it, any output and any
 operator without a rule locks it, with the reason.
@@ -9,19 +9,18 @@ from __future__ import annotations
 import numpy as np
 from torch import fx, nn
 
+from core.network.carriers import Carried, Carrier, along
 from core.network.identities import Ids
-from core.network.ops.linear import matmul
-from core.network.registry import BROADCASTING, ELEMENTWISE
-from core.network.trace import Axes, Trace, rule
+from core.network.trace import Trace, rule
 
 FORMULA = "its weight is stored by a formula that can't be cut"
 
 
 @rule(nn.modules.conv._ConvNd)
-def pass_convolution(trace: Trace, node: fx.Node) -> Axes:
+def pass_convolution(trace: Trace, node: fx.Node) -> Carried:
     module, owner, x = trace.module(node), str(node.target), node.args[0]
     assert isinstance(module, nn.modules.conv._ConvNd)
-    inputs = trace.channel_ids(x, 1)
+    inputs = _image_channels(trace, node)
     if module.groups == 1:
         outputs = trace.fresh(module.out_channels)
         _weight(trace, owner, outputs, inputs, 0, 1)
@@ -30,7 +29,19 @@ def pass_convolution(trace: Trace, node: fx.Node) -> Axes:
         _weight(trace, owner, outputs, None, 0, 1)
     else:
         outputs = _grouped(trace, owner, module, inputs)
-    return [None, outputs, *[None] * (len(module.kernel_size))]
+    return _image(trace, x, outputs)
+
+
+def _image_channels(trace: Trace, node: fx.Node) -> Ids:
+    """The channels that a convolution reads; it mixes along the axes behind them."""
+    x = node.args[0]
+    trace.lock_others(x, [0, 1], f"{trace.name(node)} slides along it")
+    return trace.channel_ids(x, 1)
+
+
+def _image(trace: Trace, x: object, outputs: Ids) -> Carried:
+    batch = trace.carrier(x, 0)
+    return [*([batch.without_zero()] if batch else []), Carrier((1,), outputs, zero=True)]
 
 
 def _weight(trace: Trace, owner: str, outputs: Ids, inputs: Ids | None, out_axis: int, in_axis: int) -> None:
@@ -54,111 +65,117 @@ def _grouped(trace: Trace, owner: str, module: nn.modules.conv._ConvNd, inputs: 
     trace.balance(outputs.reshape(module.groups, -1))
     if not trace.is_plain(owner, "weight"):
         trace.lock(inputs, FORMULA)
+        trace.lock(outputs, FORMULA)
     return outputs
 
 
 @rule(nn.modules.conv._ConvTransposeNd)
-def pass_transposed_convolution(trace: Trace, node: fx.Node) -> Axes:
+def pass_transposed_convolution(trace: Trace, node: fx.Node) -> Carried:
     """Weights are (in, out / groups, *kernel)."""
     module, owner, x = trace.module(node), str(node.target), node.args[0]
     assert isinstance(module, nn.modules.conv._ConvTransposeNd)
-    inputs = trace.channel_ids(x, 1)
+    inputs = _image_channels(trace, node)
     if module.groups == 1:
         outputs = trace.fresh(module.out_channels)
         _weight(trace, owner, outputs, inputs, 1, 0)
     else:
-        reason = "a transposed convolution in groups reads it"
-        trace.lock(inputs, reason)
-        outputs = trace.locked(module.out_channels, reason)
-    return [None, outputs, *[None] * len(module.kernel_size)]
+        outputs = _transposed_in_groups(trace, owner, module, inputs)
+    return _image(trace, x, outputs)
+
+
+def _transposed_in_groups(trace: Trace, owner: str, module: nn.modules.conv._ConvTransposeNd, inputs: Ids) -> Ids:
+    """As in a grouped convolution with the roles of the two axes swapped."""
+    if module.in_channels == module.groups:
+        outputs = np.repeat(inputs, module.out_channels // module.groups)
+        trace.parameter(owner, "weight", 0, inputs, produces=True)
+    else:
+        outputs = trace.fresh(module.out_channels)
+        parts = outputs.reshape(module.groups, -1)
+        trace.parameter(owner, "weight", 0, inputs)
+        trace.parameter(owner, "weight", 1, parts[0], produces=True, parts=parts)
+        trace.balance(parts)
+        trace.balance(inputs.reshape(module.groups, -1))
+    if module.bias is not None:
+        trace.parameter(owner, "bias", 0, outputs, produces=True)
+    if not trace.is_plain(owner, "weight"):
+        trace.lock(inputs, FORMULA)
+        trace.lock(outputs, FORMULA)
+    return outputs
 
 
 @rule(nn.Linear)
-def pass_linear(trace: Trace, node: fx.Node) -> Axes:
+def pass_linear(trace: Trace, node: fx.Node) -> Carried:
     module, owner, x = trace.module(node), str(node.target), node.args[0]
     assert isinstance(module, nn.Linear)
     inputs = trace.channel_ids(x, -1)
     outputs = trace.fresh(module.out_features)
     _weight(trace, owner, outputs, inputs, 0, 1)
-    return [*trace.axes(x)[:-1], outputs]
+    last = len(trace.shape(x)) - 1
+    passed = [carrier.without_zero() for carrier in trace.carriers(x) if carrier.axis != last]
+    return [*passed, Carrier((last,), outputs, zero=True)]
+
+
+@rule(nn.Embedding)
+def pass_embedding(trace: Trace, node: fx.Node) -> Carried:
+    """The columns of the table are what the rows have at their end."""
+    module, owner, x = trace.module(node), str(node.target), node.args[0]
+    assert isinstance(module, nn.Embedding)
+    outputs = trace.fresh(module.embedding_dim)
+    trace.parameter(owner, "weight", 1, outputs, produces=True)
+    if not trace.is_cuttable(owner, "weight"):
+        trace.lock(outputs, FORMULA)
+    return [*trace.carriers(x), Carrier((len(trace.shape(x)),), outputs, zero=True)]
 
 
 @rule(nn.modules.batchnorm._BatchNorm)
-def pass_batch_norm(trace: Trace, node: fx.Node) -> Axes:
+def pass_batch_norm(trace: Trace, node: fx.Node) -> Carried:
     owner, x = str(node.target), node.args[0]
-    ids = trace.channel_ids(x, 1)
+    axis = 1 if len(trace.shape(x)) > 1 else 0
+    trace.lock_others(x, [0, axis], f"{trace.name(node)} has one scale for all of it")
+    ids = trace.channel_ids(x, axis)
     for tensor in ("weight", "bias", "running_mean", "running_var"):
         if getattr(trace.module(node), tensor, None) is not None:
             trace.parameter(owner, tensor, 0, ids)
-    return list(trace.axes(x))
+    batch = trace.carrier(x, 0) if axis else None
+    return [*([batch.without_zero()] if batch else []), Carrier((axis,), ids, zero=True)]
 
 
-@rule(nn.LayerNorm)
-def pass_layer_norm(trace: Trace, node: fx.Node) -> Axes:
-    module, x = trace.module(node), node.args[0]
-    assert isinstance(module, nn.LayerNorm)
-    for ids in trace.axes(x)[-len(module.normalized_shape) :]:
+@rule(nn.LayerNorm, nn.RMSNorm)
+def pass_layer_norm(trace: Trace, node: fx.Node) -> Carried:
+    """What is averaged over stays, or goes with its scale where approximations are asked for."""
+    module, owner, x = trace.module(node), str(node.target), node.args[0]
+    assert isinstance(module, nn.LayerNorm | nn.RMSNorm)
+    rank, width = len(trace.shape(x)), len(module.normalized_shape)
+    if trace.approximate and width == 1:
+        ids = trace.axes(x)[-1]
+        if ids is not None:
+            trace.averaged.append(ids)
+            _scales(trace, owner, module, ids)
+            return along([*trace.axes(x)[:-1], ids])
+    for axis in range(rank - width, rank):
+        trace.settle(x, axis, f"{trace.name(node)} averages over it")
+    return [carrier.without_zero() for carrier in trace.carriers(x)]
+
+
+def _scales(trace: Trace, owner: str, module: nn.Module, ids: Ids) -> None:
+    for tensor in ("weight", "bias"):
+        if getattr(module, tensor, None) is not None:
+            trace.parameter(owner, tensor, 0, ids)
+
+
+@rule(nn.GroupNorm)
+def pass_group_norm(trace: Trace, node: fx.Node) -> Carried:
+    """A channel that is a group by itself is normalised over its own places only."""
+    module, owner, x = trace.module(node), str(node.target), node.args[0]
+    assert isinstance(module, nn.GroupNorm)
+    trace.lock_others(x, [0, 1], f"{trace.name(node)} averages over it")
+    ids = trace.channel_ids(x, 1)
+    if module.num_groups == module.num_channels or trace.approximate:
+        _scales(trace, owner, module, ids)
+        if module.num_groups != module.num_channels:
+            trace.averaged.append(ids)
+            trace.balance(ids.reshape(module.num_groups, -1))
+    else:
         trace.lock(ids, f"{trace.name(node)} averages over it")
-    return list(trace.axes(x))
-
-
-@rule(*ELEMENTWISE, nn.Dropout, nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Identity, nn.Softplus)
-def pass_elementwise(trace: Trace, node: fx.Node) -> Axes:
-    return list(trace.axes(node.args[0]))
-
-
-@rule(*BROADCASTING)
-def pass_broadcasting(trace: Trace, node: fx.Node) -> Axes:
-    """Axes are aligned from the right; where both operands carry channels, they are united."""
-    operands = [arg for arg in node.args if isinstance(arg, fx.Node)]
-    shape = trace.shape(node)
-    result: Axes = [None] * len(shape)
-    for back in range(1, len(shape) + 1):
-        ids = _aligned(trace, operands, back, shape[-back])
-        result[-back] = ids
-    return result
-
-
-def _aligned(trace: Trace, operands: list[fx.Node], back: int, size: int) -> Ids | None:
-    """Identities along one axis, counted from the right, of operands that broadcast there."""
-    reach = [o for o in operands if len(trace.shape(o)) >= back and trace.shape(o)[-back] == size]
-    known = [ids for o in reach if (ids := trace.axes(o)[-back]) is not None]
-    if not known:
-        return None
-    first = known[0]
-    for other in known[1:]:
-        trace.unite(first, other)
-    if size == 1:
-        return first
-    for operand in reach:
-        if trace.axes(operand)[-back] is None:
-            _follow(trace, operand, back, first)
-    return first
-
-
-def _follow(trace: Trace, operand: fx.Node, back: int, ids: Ids) -> None:
-    """A constant along a channel axis is cut with its channel; any other value without channels locks it."""
-    if operand.op == "get_attr" and len(operand.users) == 1:
-        axis = len(trace.shape(operand)) - back
-        trace.parameter("", str(operand.target), axis, ids)
-        return
-    trace.lock(ids, f"{trace.name(operand)} is added to it or multiplied with it and can't be cut")
-
-
-@rule(matmul)
-def pass_matmul(trace: Trace, node: fx.Node) -> Axes:
-    """A product of two computed values: rows and columns pass, what is contracted stays."""
-    a, b = node.args
-    shape_a, shape_b = trace.shape(a), trace.shape(b)
-    reason = f"{trace.name(node)} multiplies two computed values over it"
-    trace.lock(trace.axes(a)[-1], reason)
-    trace.lock(trace.axes(b)[-2 if len(shape_b) > 1 else -1], reason)
-    result: Axes = [None] * len(trace.shape(node))
-    for operand in (a, b):
-        for ids in trace.axes(operand)[:-2]:
-            trace.lock(ids, reason)
-    if len(shape_b) > 1:
-        result[-1] = trace.axes(b)[-1]
-    if len(shape_a) > 1:
-        result[-2 if len(shape_b) > 1 else -1] = trace.axes(a)[-2]
-    return result
+    batch = trace.carrier(x, 0)
+    return [*([batch.without_zero()] if batch else []), Carrier((1,), ids, zero=True)]

@@ -1,25 +1,35 @@
 """Channels: what can be removed for real, and what goes with it.
 
-Every index of every axis gets an identity; identities are pushed through the graph by the rules of
-`channel_rules.py`. A unit is a class of identities with every (parameter, axis, index) where it occurs. Correct by
+Every index of every axis gets an identity; identities are pushed through the graph by the rules of the
+`channel_*.py` files. A unit is a class of identities with every (parameter, axis, index) where it occurs. Correct by
 one invariant: the network with every occurrence of a unit zeroed in its parameters and the network with the unit
 removed give the same outputs.
 
 The idea of grouping dependent parameters: Fang et al. 2023, "DepGraph: Towards Any Structural Pruning",
 arXiv:2301.12900. Ours follows single channels rather than whole dimensions, so that concat, flatten and zero-padded
-shortcuts need no offsets.
+shortcuts need no offsets, and channel shuffles hold nothing together.
 """
 
-from core.network import channel_moves, channel_reductions, channel_rules  # noqa: F401  they register the rules
+from core.network import (  # noqa: F401  they register the rules
+    channel_arithmetic,
+    channel_moves,
+    channel_reductions,
+    channel_rules,
+    channel_shapes,
+)
 from core.network.network import Network
 from core.network.shapes import value_shapes
 from core.network.trace import Trace
 from core.network.units import Channels
 
 
-def analyse(network: Network) -> Channels:
+def analyse(network: Network, *, approximate: bool = False) -> Channels:
     """Find every unit of a network.
 
     The network is run once to know the shapes. Its parameters are not touched.
+
+    Args:
+        approximate: also those over which a normalisation averages. Without such a unit it averages over fewer, so
+            that removing it is not the same as zeroing it; they are in `Channels.approximate`.
     """
-    return Trace(network, value_shapes(network)).run()
+    return Trace(network, value_shapes(network), approximate).run()

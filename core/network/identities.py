@@ -23,14 +23,14 @@ class Identities:
         return ids
 
     def unite(self, first: Ids, second: Ids) -> None:
-        """Unite element by element; the two have equal lengths."""
-        if len(first) != len(second):
-            raise ValueError(f"can't unite {len(first)} identities with {len(second)}")
-        self._edges.append((first, second))
+        """Unite element by element; the two have equal shapes."""
+        if first.shape != second.shape:
+            raise ValueError(f"can't unite identities of shape {first.shape} with {second.shape}")
+        self._edges.append((first.ravel(), second.ravel()))
 
     def lock(self, ids: Ids, reason: str) -> None:
         """Keep these and all that is united with them for ever, for a reason that a user understands."""
-        self._locks.append((ids, reason))
+        self._locks.append((ids.ravel(), reason))
 
     def resolve(self) -> tuple[Ids, dict[int, str]]:
         """Number the classes from 0 in order of first appearance.

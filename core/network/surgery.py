@@ -13,7 +13,9 @@ from torch import Tensor, fx, nn
 from core.formulas.reparametrise import formula_of
 from core.network.identities import kept_positions, unit_mask
 from core.network.network import Network
-from core.network.units import Channels, Indices, Literal, ParameterAxis
+from core.network.ops.computed_sizes import with_sizes
+from core.network.ops.shape import take
+from core.network.units import Channels, Indices, Literal, ParameterAxis, Pick
 
 Done = dict[tuple[int, int], object]
 """(id of a tensor or formula, axis) already cut, with the object itself: an id is only its own while it lives."""
@@ -33,9 +35,11 @@ def remove_units(network: Network, channels: Channels, units: Iterable[int]) -> 
     for owner in {axis.owner for axis in channels.axes if axis.owner}:
         _settle(network.graph.get_submodule(owner))
     for literal in channels.literals:
-        _recount(literal, removed)
+        _recount(network, literal, removed)
     for indices in channels.indices:
         _renumber(indices, removed)
+    for pick in channels.picks:
+        _rewrite(network, pick, removed)
     network.graph.recompile()
 
 
@@ -53,7 +57,7 @@ def zero_units(network: Network, channels: Channels, units: Iterable[int]) -> No
 
 
 def _zero_parts(weight: Tensor, parts: NDArray[np.int64], removed: NDArray[np.bool_]) -> None:
-    """Zero columns of a grouped convolution's weight (out, in / groups, *kernel), group by group."""
+    """Zero columns of a grouped convolution's weight, (out, in / groups, *kernel) or the transposed, group by group."""
     for rows, ids in zip(weight.chunk(len(parts), dim=0), parts, strict=True):
         rows.index_fill_(1, torch.from_numpy(np.flatnonzero(removed[ids])).to(weight.device), 0.0)
 
@@ -125,6 +129,8 @@ def _settle(module: nn.Module) -> None:
         if module.running_mean is not None:
             module.num_features = len(module.running_mean)
     elif isinstance(module, nn.modules.conv._ConvTransposeNd) and weight is not None:
+        if module.groups > 1 and module.in_channels == module.groups:
+            module.groups = weight.shape[0]
         module.in_channels, module.out_channels = weight.shape[0], weight.shape[1] * module.groups
     elif isinstance(module, nn.modules.conv._ConvNd) and weight is not None:
         if module.groups > 1 and weight.shape[1] == 1 and module.in_channels == module.groups:
@@ -133,24 +139,68 @@ def _settle(module: nn.Module) -> None:
         module.in_channels, module.out_channels = weight.shape[1] * module.groups, weight.shape[0]
     elif isinstance(module, nn.Linear) and weight is not None:
         module.out_features, module.in_features = weight.shape
-    elif isinstance(module, nn.LayerNorm) and weight is not None:
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and weight is not None:
         module.normalized_shape = tuple(weight.shape)
+    elif isinstance(module, nn.GroupNorm) and weight is not None:
+        module.num_groups = len(weight) if module.num_groups == module.num_channels else module.num_groups
+        module.num_channels = len(weight)
+    elif isinstance(module, nn.Embedding) and weight is not None:
+        module.embedding_dim = weight.shape[1]
     elif isinstance(module, nn.PReLU) and weight is not None:
         module.num_parameters = weight.numel()
 
 
-def _recount(literal: Literal, removed: NDArray[np.bool_]) -> None:
+def _recount(network: Network, literal: Literal, removed: NDArray[np.bool_]) -> None:
     if not removed[literal.ids].any():
         return
-    kept = int((~removed[literal.ids]).sum())
-    old = literal.node.kwargs[literal.name]
-    if literal.position is None:
-        literal.node.update_kwarg(literal.name, kept)
+    kept = -1 if literal.is_free else literal.kept(removed)
+    node, place = literal.node, literal.position
+    if place is None:
+        node.update_kwarg(literal.name, kept)
+    elif literal.name in node.kwargs:
+        old = node.kwargs[literal.name]
+        assert isinstance(old, (list, tuple))
+        node.update_kwarg(literal.name, [kept if other == place else value for other, value in enumerate(old)])
+    else:
+        _overwrite(network, literal, kept)
+
+
+def _overwrite(network: Network, literal: Literal, size: int) -> None:
+    """Put a size into the computed shape that a node takes as its second argument."""
+    node, computed = literal.node, literal.node.args[1]
+    assert isinstance(computed, fx.Node)
+    if computed.target is not with_sizes or len(computed.users) > 1:
+        with network.graph.graph.inserting_before(node):
+            computed = network.graph.graph.call_function(with_sizes, (computed,), {"sizes": [None] * literal.length})
+        computed.meta.update(value=f"{node.meta.get('value') or node.name}/shape", source=())
+        node.update_arg(1, computed)
+    sizes: Any = computed.kwargs["sizes"]
+    computed.update_kwarg("sizes", [size if other == literal.position else value for other, value in enumerate(sizes)])
+
+
+def _rewrite(network: Network, pick: Pick, removed: NDArray[np.bool_]) -> None:
+    """A chain of reshapes and transposes, or a slice in steps, as the `Gather` that it amounts to."""
+    if not removed[pick.axis_ids].any():
         return
-    assert isinstance(old, (list, tuple))
-    literal.node.update_kwarg(
-        literal.name, [kept if place == literal.position else value for place, value in enumerate(old)]
-    )
+    rank = np.cumsum(~removed[pick.axis_ids]) - 1
+    kept = pick.positions[~removed[pick.axis_ids[pick.positions]]]
+    with network.graph.graph.inserting_before(pick.node):
+        literals: dict[str, Any] = {"indices": [int(place) for place in rank[kept]], "axis": pick.axis}
+        made = network.graph.graph.call_function(take, (pick.root,), literals)
+    made.meta.update(value=pick.node.meta.get("value"), source=())
+    pick.node.replace_all_uses_with(made)
+    _remove_chain(network, pick.node, pick.root)
+
+
+def _remove_chain(network: Network, node: fx.Node, root: fx.Node) -> None:
+    """Take out a node that nothing uses any more, and then what only it used, up to the root."""
+    if node is root or node.users:
+        return
+    sources = list(node.all_input_nodes)
+    network.remove(node)
+    for source in sources:
+        if source.op != "placeholder":
+            _remove_chain(network, source, root)
 
 
 def _renumber(indices: Indices, removed: NDArray[np.bool_]) -> None:

@@ -1,21 +1,21 @@
-"""Pushing identities through a network: what every rule of `channel_rules.py` works with."""
+"""Pushing identities through a network: what every rule of the `channel_*.py` files works with."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor, fx, nn
 
-from core.network import units
+from core.formulas import Formula, formula_of
+from core.network.carriers import Axes, Carried, Carrier, along
 from core.network.identities import Identities, Ids
 from core.network.network import Network
-from core.network.units import Balance, Channels, Indices, Literal, ParameterAxis
-
-Axes = list[Ids | None]
-"""Per axis of a value the identity of each index; None where the axis carries no channels."""
+from core.network.shuffles import Shuffle, find_shuffles
+from core.network.units import Balance, Channels, Indices, Literal, ParameterAxis, Pick
 
 Rule = Callable[["Trace", fx.Node], Any]
 
@@ -23,7 +23,7 @@ RULES: dict[Any, Rule] = {}
 
 
 def rule(*targets: Any) -> Callable[[Rule], Rule]:
-    """Register how identities pass a function or a type of module: the axes of its output, or a list of them."""
+    """Register how identities pass a function or a type of module: the carriers of its output, or a list of them."""
 
     def register(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(targets, function))
@@ -33,41 +33,50 @@ def rule(*targets: Any) -> Callable[[Rule], Rule]:
 
 
 class Trace:
-    """One pass over the graph, in order."""
+    """One pass over the graph, in order.
 
-    def __init__(self, network: Network, shapes: dict[fx.Node, Any]) -> None:
-        self.graph = network.graph
+    Attributes:
+        approximate: whether channels that a normalisation averages over may go.
+    """
+
+    def __init__(self, network: Network, shapes: dict[fx.Node, Any], approximate: bool = False) -> None:
+        self.network, self.graph = network, network.graph
         self.shapes = shapes
+        self.approximate = approximate
         self.identities = Identities()
         self.parameters: list[ParameterAxis] = []
         self.literals: list[Literal] = []
         self.indices: list[Indices] = []
-        self.balances: list[Balance] = []
-        self._axes: dict[fx.Node, Any] = {}
+        self.picks: list[Pick] = []
+        self.balances: list[Ids] = []
+        self.blocks: list[tuple[Ids, str]] = []
+        self.averaged: list[Ids] = []
+        self._carried: dict[fx.Node, Any] = {}
         self._weights: dict[tuple[int, int], Ids] = {}
         self._layers = {str(layer.node.target): layer.name for layer in network.layers()}
 
     def run(self) -> Channels:
+        shuffles, inner = find_shuffles(self.graph, self.shapes)
         for node in self.graph.graph.nodes:
             if node.op == "output":
                 for value in node.all_input_nodes:
                     self.lock_all(value, "it is an output of the model")
+            elif node in shuffles:
+                self._carried[node] = self._shuffled(node, shuffles[node])
             else:
-                self._axes[node] = self._pass(node)
-        return units.resolved(
-            self.identities, self.parameters, self.literals, self.indices, self.balances, self._layers
-        )
+                self._carried[node] = self.blank(node) if node in inner else self._pass(node)
+        return self._resolved()
 
     def _pass(self, node: fx.Node) -> Any:
         if node.op == "placeholder":
-            return [None] * len(self.shape(node))
+            return []
         if node.op == "get_attr":
-            return [None] * self.tensor("", str(node.target)).dim()
+            return []
         if node.target is operator.getitem:
             value, place = node.args
             assert isinstance(value, fx.Node)
             assert isinstance(place, int)
-            return self._axes[value][place]
+            return self._carried[value][place]
         found = self._rule(node)
         if found is None:
             for value in node.all_input_nodes:
@@ -80,6 +89,9 @@ class Trace:
             return RULES.get(node.target)
         kinds = type(self.module(node)).__mro__
         return next((RULES[kind] for kind in kinds if kind in RULES), None)
+
+    def _shuffled(self, node: fx.Node, shuffle: Shuffle) -> Carried:
+        return self.picked(node, shuffle.root, shuffle.axis, shuffle.positions)
 
     # what rules ask
 
@@ -102,24 +114,43 @@ class Trace:
         """Shape of a node's only value."""
         return self.shapes[node]
 
+    def carriers(self, node: Any) -> Carried:
+        """The carriers of a value that reaches a rule."""
+        return self._carried[node]
+
+    def carrier(self, node: Any, axis: int) -> Carrier | None:
+        """The carrier that an axis belongs to; negative axes count from the end."""
+        axis %= max(len(self.shape(node)), 1)
+        return next((carrier for carrier in self.carriers(node) if axis in carrier.axes), None)
+
     def axes(self, node: Any) -> Axes:
-        """The axes of a value that reaches a rule."""
-        return self._axes[node]
+        """The axes of a value one by one; blocks are held together by rows."""
+        for carrier in self.carriers(node):
+            for axis in carrier.axes[1:]:
+                self.settle(node, axis, "")
+        axes: Axes = [None] * len(self.shape(node))
+        for carrier in self.carriers(node):
+            axes[carrier.axis] = carrier.ids
+        return axes
 
     def channel_ids(self, node: Any, axis: int, reason: str = "it comes straight from the model's input") -> Ids:
         """Identities along an axis, made and locked if the axis carries none."""
         found = self.axes(node)[axis]
         if found is None:
             found = self.locked(self.shape(node)[axis], reason)
-            self.axes(node)[axis] = found
+            axis %= len(self.shape(node))
+            self._carried[node] = [*self.carriers(node), Carrier((axis,), found)]
         return found
+
+    def is_zero(self, node: Any, axis: int) -> bool:
+        """Whether channels along an axis are 0 once their parameters are."""
+        carrier = self.carrier(node, axis)
+        return carrier is not None and carrier.zero
 
     def blank(self, node: fx.Node) -> Any:
         """An output without channels."""
         shape = self.shapes[node]
-        if isinstance(shape, list):
-            return [[None] * len(one) for one in shape]
-        return [None] * len(shape)
+        return [[] for _ in shape] if isinstance(shape, list) else []
 
     # what rules do
 
@@ -132,10 +163,17 @@ class Trace:
         return ids
 
     def lock_all(self, node: fx.Node, reason: str) -> None:
-        axes = self._axes[node]
-        for one in axes if axes and isinstance(axes[0], list) else [axes]:
-            for ids in one:
-                self.lock(ids, reason)
+        carried = self._carried[node]
+        for one in carried if carried and isinstance(carried[0], list) else [carried]:
+            for carrier in one:
+                self.lock(carrier.ids, reason)
+
+    def lock_others(self, node: Any, axes: Iterable[int], reason: str) -> None:
+        """Settle every axis but these."""
+        kept = {axis % len(self.shape(node)) for axis in axes}
+        for axis in range(len(self.shape(node))):
+            if axis not in kept:
+                self.settle(node, axis, reason)
 
     def lock(self, ids: Ids | None, reason: str) -> None:
         if ids is not None:
@@ -145,45 +183,102 @@ class Trace:
         self.identities.unite(first, second)
         return first
 
+    def settle(self, node: Any, axis: int, reason: str) -> None:
+        """Nothing along this axis can go by itself: a block is held together along it, a lone axis is locked."""
+        carrier = self.carrier(node, axis)
+        if carrier is None:
+            return
+        if not carrier.is_block:
+            self.lock(carrier.ids, reason)
+            return
+        place = carrier.axes.index(axis % len(self.shape(node)))
+        first = carrier.ids.take(0, axis=place)
+        self.unite(np.broadcast_to(np.expand_dims(first, place), carrier.ids.shape), carrier.ids)
+        rest = replace(carrier, axes=carrier.axes[:place] + carrier.axes[place + 1 :], ids=first)
+        self._carried[node] = [rest if other is carrier else other for other in self.carriers(node)]
+
     def parameter(
         self, owner: str, name: str, axis: int, ids: Ids, produces: bool = False, parts: Ids | None = None
     ) -> None:
         """An axis of a tensor; a tensor that several layers share has one set of identities."""
-        tensor = self._parameter_object(owner, name)
-        known = self._weights.setdefault((id(tensor), axis), ids)
-        if known is not ids:
-            self.unite(known, ids)
+        known = self._weights.setdefault((id(self._held(owner, name)), axis), ids if parts is None else parts)
+        if known is not ids and known is not parts:
+            self.unite(known, ids if parts is None else parts)
         self.parameters.append(ParameterAxis(owner, name, axis, ids, produces, parts))
 
-    def _parameter_object(self, owner: str, name: str) -> Any:
-        from core.formulas import formula_of
-
+    def _held(self, owner: str, name: str) -> Any:
         module = self.graph.get_submodule(owner)
         formula = formula_of(module, name) if owner else None
-        if formula is None:
-            return getattr(module, name)
-        return formula
+        return getattr(module, name) if formula is None else formula
 
     def is_plain(self, owner: str, name: str) -> bool:
         """Whether no formula computes the tensor."""
-        from core.formulas import Formula
-
-        return not isinstance(self._parameter_object(owner, name), Formula)
+        return not isinstance(self._held(owner, name), Formula)
 
     def is_cuttable(self, owner: str, name: str) -> bool:
         """Whether the tensor is plain, or computed by a formula that knows how to select."""
-        from core.formulas import Formula
-
-        found = self._parameter_object(owner, name)
+        found = self._held(owner, name)
         return not isinstance(found, Formula) or found.selectable
 
-    def count(self, node: fx.Node, name: str, position: int | None, ids: Ids) -> None:
+    def count(self, node: fx.Node, name: str, position: int | None, ids: Ids, axis: int = 0) -> None:
         """A literal of the node that counts channels."""
-        self.literals.append(Literal(node, name, position, ids))
+        self.literals.append(Literal(node, name, position, ids, axis))
 
     def positions(self, node: fx.Node, name: str, axis_ids: Ids, places: Sequence[int]) -> None:
         """A literal list of the node that names channels by position."""
         self.indices.append(Indices(node, name, axis_ids, np.asarray(places, dtype=np.int64)))
 
+    def picked(self, node: fx.Node, root: fx.Node, axis: int, positions: Ids) -> Carried:
+        """The node has what `root` has, at these positions along an axis."""
+        ids = self.axes(root)[axis]
+        if ids is None:
+            return list(self.carriers(root))
+        self.picks.append(Pick(node, root, axis, ids, positions))
+        return [
+            replace(carrier, ids=carrier.ids[positions]) if carrier.axes == (axis,) else carrier
+            for carrier in self.carriers(root)
+        ]
+
     def balance(self, ids: Ids) -> None:
-        self.balances.append(Balance(ids))
+        """Rows that must keep equally many channels."""
+        self.balances.append(ids)
+
+    def block(self, ids: Ids, name: str) -> None:
+        """Channels that were laid out as a block, which must stay one."""
+        self.blocks.append((ids, name))
+
+    # the end
+
+    def _resolved(self) -> Channels:
+        unit, _ = self.identities.resolve()
+        for ids, name in self.blocks:
+            if _stays_a_block(unit[ids]):
+                continue
+            if ids.ndim == 2:
+                self.balances.append(ids)
+            else:
+                self.identities.lock(ids, f"{name} lays it out along {ids.ndim} axes that differ")
+        unit, locked = self.identities.resolve()
+        averaged = [np.unique(unit[ids]) for ids in self.averaged]
+        return Channels(
+            count=int(unit.max(initial=-1)) + 1,
+            axes=[
+                replace(axis, ids=unit[axis.ids], parts=None if axis.parts is None else unit[axis.parts])
+                for axis in self.parameters
+            ],
+            literals=[replace(literal, ids=unit[literal.ids]) for literal in self.literals],
+            indices=[replace(indices, axis_ids=unit[indices.axis_ids]) for indices in self.indices],
+            picks=[replace(pick, axis_ids=unit[pick.axis_ids]) for pick in self.picks],
+            balances=[Balance(unit[ids]) for ids in self.balances],
+            locked=locked,
+            layer_names=self._layers,
+            approximate=np.unique(np.concatenate(averaged)) if averaged else np.empty(0, dtype=np.int64),
+        )
+
+
+def _stays_a_block(units: Ids) -> bool:
+    """Whether the units differ along one axis at most, so that a block is left whatever goes."""
+    return sum(bool((units != units.take([0], axis=axis)).any()) for axis in range(units.ndim)) <= 1
+
+
+__all__ = ["Axes", "Carried", "Carrier", "Rule", "Trace", "along", "rule"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.network.identities import Identities, Ids, unit_mask
+from core.network.identities import Ids, unit_mask
 
 if TYPE_CHECKING:
     from torch import fx
@@ -28,8 +28,8 @@ class ParameterAxis:
         axis: the axis.
         ids: (size,) identity at each index; units once the analysis is done.
         produces: whether the channel is computed from these weights (a filter), not merely read or scaled by them.
-        parts: for the input axis of a grouped convolution the (groups, size) identities, of which every group reads
-            its own; None elsewhere.
+        parts: for the inner axis of a grouped convolution the (groups, size) identities, of which every group of rows
+            has its own; None elsewhere.
     """
 
     owner: str
@@ -39,15 +39,58 @@ class ParameterAxis:
     produces: bool = False
     parts: Ids | None = None
 
+    @property
+    def occurring(self) -> Ids:
+        """Every identity on the axis."""
+        return self.ids if self.parts is None else self.parts.reshape(-1)
+
 
 @dataclass(frozen=True)
 class Literal:
-    """A number among a node's literals that counts channels: it becomes the count of `ids` that remain."""
+    """A number that counts channels: it becomes the size of `ids` along `axis` when some are gone.
+
+    Attributes:
+        node: whose literal it is; or whose computed argument it is in, where `position` becomes a number.
+        name: of the literal.
+        position: its place in a list; None for a number by itself.
+        ids: identities, one dimension for each axis of the block they were laid out in.
+        axis: of `ids`.
+        length: of the computed shape it is in.
+        is_free: whether it becomes -1, what is left over, because other things than channels count in it.
+    """
 
     node: fx.Node
     name: str
     position: int | None
     ids: Ids
+    axis: int = 0
+    length: int = 0
+    is_free: bool = False
+
+    def kept(self, removed: NDArray[np.bool_]) -> int:
+        """The size that remains: whole rows go, and of the rows that stay all lose equally many."""
+        return remaining_sizes(~removed[self.ids])[self.axis]
+
+
+def remaining_sizes(kept: NDArray[np.bool_]) -> list[int]:
+    """Sizes of a block of which the marked channels are kept, its last axis being what each row keeps."""
+    sizes = [
+        int(kept.any(axis=tuple(other for other in range(kept.ndim) if other != axis)).sum())
+        for axis in range(kept.ndim - 1)
+    ]
+    rows = int(np.prod(sizes))
+    return [*sizes, int(kept.sum()) // rows if rows else 0]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A node that takes channels of `root` by position; where one of them goes it is rewritten as `take`."""
+
+    node: fx.Node
+    root: fx.Node
+    axis: int
+    axis_ids: Ids
+    positions: Ids
 
 
 @dataclass(frozen=True)
@@ -75,24 +118,32 @@ class Group:
         units: (n,) units in order of appearance.
         layers: names of the layers whose filters they are.
         parts: (n,) index of the balanced part each unit belongs to; all zero where nothing is balanced.
+        width: filters that one unit has in a layer, at least: 1 but for heads and the like.
     """
 
     units: Ids
     layers: list[str]
     parts: Ids
+    width: int = 1
 
 
 @dataclass
 class Channels:
-    """Units of a network, and where each occurs."""
+    """Units of a network, and where each occurs.
+
+    Attributes:
+        approximate: units over which a normalisation averages: without them it averages over fewer.
+    """
 
     count: int
     axes: list[ParameterAxis]
     literals: list[Literal]
     indices: list[Indices]
+    picks: list[Pick]
     balances: list[Balance]
     locked: dict[int, str]
     layer_names: dict[str, str]
+    approximate: Ids = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     groups: list[Group] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,7 +158,7 @@ class Channels:
         produced = np.zeros(self.count, dtype=bool)
         for axis in self.axes:
             if axis.produces:
-                produced[axis.ids] = True
+                produced[axis.occurring] = True
         return produced
 
     def output_axis(self, owner: str) -> ParameterAxis | None:
@@ -119,7 +170,7 @@ class Channels:
         axis = self.output_axis(owner)
         if axis is None:
             return "it has no filters of its own"
-        reasons = [self.locked.get(int(unit)) for unit in axis.ids]
+        reasons = [self.locked.get(int(unit)) for unit in axis.occurring]
         return next((reason for reason in reasons if reason), None) if all(reasons) else None
 
     def balanced(self, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -142,34 +193,11 @@ class Channels:
         return removed
 
 
-def resolved(
-    identities: Identities,
-    axes: list[ParameterAxis],
-    literals: list[Literal],
-    indices: list[Indices],
-    balances: list[Balance],
-    layer_names: dict[str, str],
-) -> Channels:
-    """Replace identities by units everywhere."""
-    unit, locked = identities.resolve()
-    return Channels(
-        count=int(unit.max(initial=-1)) + 1,
-        axes=[
-            replace(axis, ids=unit[axis.ids], parts=None if axis.parts is None else unit[axis.parts]) for axis in axes
-        ],
-        literals=[Literal(item.node, item.name, item.position, unit[item.ids]) for item in literals],
-        indices=[Indices(item.node, item.name, unit[item.axis_ids], item.positions) for item in indices],
-        balances=[Balance(unit[item.ids]) for item in balances],
-        locked=locked,
-        layer_names=layer_names,
-    )
-
-
 def _group(channels: Channels) -> list[Group]:
     """Gather prunable units by the set of parameter axes they occur in."""
     places: dict[int, list[int]] = defaultdict(list)
     for number, axis in enumerate(channels.axes):
-        for unit in np.unique(axis.ids if axis.parts is None else axis.parts):
+        for unit in np.unique(axis.occurring):
             places[int(unit)].append(number)
     part_of = _parts(channels.balances, channels.count)
     members: dict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -180,9 +208,16 @@ def _group(channels: Channels) -> list[Group]:
             units=np.array(units, dtype=np.int64),
             layers=_names(channels, [channels.axes[p] for p in where if channels.axes[p].produces]),
             parts=part_of[units],
+            width=_width(units, [channels.axes[p] for p in where if channels.axes[p].produces]),
         )
         for where, units in members.items()
     ]
+
+
+def _width(units: list[int], filters: list[ParameterAxis]) -> int:
+    """How often a unit occurs among the filters of a layer, at least."""
+    counts = [int((axis.occurring == units[0]).sum()) for axis in filters if axis.tensor != "bias"]
+    return min(counts, default=1)
 
 
 def _names(channels: Channels, axes: Iterable[ParameterAxis]) -> list[str]:

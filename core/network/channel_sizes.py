@@ -1,0 +1,149 @@
+"""Numbers that count channels outside of weights: shapes that are computed, and constants that follow a cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from core.network.identities import Ids
+from core.network.ops import shape
+from core.network.registry import BROADCASTING, ELEMENTWISE
+from core.network.trace import Trace
+from core.network.units import Literal
+
+SIZED = {shape.expand, shape.expand_to}
+
+
+def follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids) -> bool:
+    """Cut a value without channels along with `ids`, if that can be done; `axis` counts from the end.
+
+    A constant that one node alone reads is cut like a weight; one that is expanded is expanded to fewer.
+    """
+    if operand.op == "get_attr":
+        if len(operand.users) > 1:
+            return False
+        trace.parameter("", str(operand.target), len(trace.shape(operand)) + axis, ids)
+        return True
+    if operand.op != "call_function" or len(operand.users) > 1:
+        return False
+    if operand.target is shape.constant_of_shape:
+        sizes, doubled = (evaluated(trace, operand.all_input_nodes[0], factor) for factor in (1, 2))
+        return sizes is not None and doubled is not None and doubled[axis] == 2 * sizes[axis]
+    if operand.target in SIZED:
+        return _expand_to_fewer(trace, operand, axis, ids)
+    if operand.target in ELEMENTWISE or operand.target in BROADCASTING or operand.target is shape.cast:
+        parts = [
+            part
+            for part in operand.all_input_nodes
+            if len(trace.shape(part)) >= -axis and trace.shape(part)[axis] == len(ids)
+        ]
+        return bool(parts) and all(trace.axes(part)[axis] is None and follow(trace, part, axis, ids) for part in parts)
+    return False
+
+
+def _expand_to_fewer(trace: Trace, node: fx.Node, axis: int, ids: Ids) -> bool:
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    if len(trace.shape(source)) >= -axis and trace.shape(source)[axis] != 1:
+        return follow(trace, source, axis, ids) and _count_in_shape(trace, node, len(trace.shape(node)) + axis, ids)
+    return _count_in_shape(trace, node, len(trace.shape(node)) + axis, ids)
+
+
+def _count_in_shape(trace: Trace, node: fx.Node, place: int, ids: Ids) -> bool:
+    if node.target is shape.expand:
+        target: Any = node.kwargs["shape"]
+        place += len(target) - len(trace.shape(node))
+        if place >= 0 and target[place] != 1:
+            trace.count(node, "shape", place, ids)
+        return True
+    return count_computed(trace, node, place, ids)
+
+
+def count_computed(trace: Trace, node: fx.Node, place: int, ids: Ids, axis: int = 0) -> bool:
+    """Let the computed shape of a reshape or an expansion follow a cut of `ids` at `place`; False where it can't.
+
+    A size that is the same in every run is overwritten by its new number; one that is computed from sizes follows
+    by itself; else -1 says what is left over.
+    """
+    target = node.args[1]
+    assert isinstance(target, fx.Node)
+    plain, doubled = (evaluated(trace, target, factor) for factor in (1, 2))
+    if plain is None or doubled is None:
+        return False
+    known = _known_size(trace, node, place)
+    place += len(plain) - len(trace.shape(node))
+    if place < 0 or plain[place] in (-1, 0) or (plain[place] == 1 and ids.shape[axis] != 1):
+        return True
+    if known == ids.shape[axis]:
+        trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain)))
+        return True
+    if ids.ndim == 1 and doubled[place] == 2 * plain[place]:
+        return True
+    if node.target is shape.reshape_to and -1 not in plain and not _is_freed(trace, node):
+        trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain), is_free=True))
+        return True
+    return False
+
+
+def _is_freed(trace: Trace, node: fx.Node) -> bool:
+    return any(literal.node is node and literal.is_free for literal in trace.literals)
+
+
+def _known_size(trace: Trace, node: fx.Node, place: int) -> int | None:
+    """The size of an axis where it is the same in every run."""
+    sizes = trace.network.index.shape(str(node.meta.get("value") or ""))
+    size = sizes[place] if sizes is not None and place < len(sizes) else None
+    return size if isinstance(size, int) else None
+
+
+def evaluated(trace: Trace, node: fx.Node, factor: int) -> list[Any] | None:
+    """What a node of the shape plane gives if every axis that carries channels has `factor` times as many.
+
+    None where it depends on more than sizes and constants.
+    """
+    known: dict[fx.Node, Any] = {}
+
+    def value(one: fx.Node) -> Any:
+        if one not in known:
+            known[one] = _computed(trace, one, factor, value)
+        return known[one]
+
+    try:
+        found = value(node)
+    except (LookupError, RuntimeError, ValueError, IndexError):
+        return None
+    return found.reshape(-1).tolist() if isinstance(found, Tensor) else None
+
+
+def _computed(trace: Trace, node: fx.Node, factor: int, value: Any) -> Any:
+    if node.op == "get_attr":
+        return trace.tensor("", str(node.target)).cpu()
+    if node.op != "call_function":
+        raise LookupError(node.name)
+    if node.target is shape.shape_of:
+        (source,) = node.all_input_nodes
+        bounds: Any = node.kwargs
+        return torch.tensor(_sizes(trace, source, factor)[bounds["start"] : bounds["end"]])
+    assert callable(node.target)
+    return node.target(*fx.map_arg(node.args, value), **node.kwargs)
+
+
+def _sizes(trace: Trace, source: fx.Node, factor: int) -> Sequence[int]:
+    """Sizes of a value; a block grows along its first axis."""
+    carrying = {carrier.axis for carrier in trace.carriers(source)}
+    return [size * factor if axis in carrying else size for axis, size in enumerate(trace.shape(source))]
+
+
+def depends_on_channels(trace: Trace, node: fx.Node) -> bool:
+    """Whether a number that is computed from sizes changes when channels go."""
+    return evaluated(trace, node, 1) != evaluated(trace, node, 2)
+
+
+def sources(node: fx.Node) -> list[fx.Node]:
+    """The values whose sizes a node of the shape plane is computed from."""
+    if node.target in (shape.shape_of, shape.size_of):
+        return list(node.all_input_nodes)
+    return [found for part in node.all_input_nodes for found in sources(part)] if node.op == "call_function" else []
