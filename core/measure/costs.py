@@ -3,6 +3,7 @@
 Counted on the file itself, quantised and compressed files like any other.
 """
 
+import math
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from core.measure.parameters import Holding, holdings
 from core.measure.runner import RUNTIME_ERRORS, Arrays
 from core.measure.scopes import Scope, all_scopes
 from core.measure.trace import NodeRun, Seen, at_their_places, named_copy, node_name, sizes_by_running, trace
+from core.network.sizes import BITS
 from core.network.source import Source
 
 
@@ -178,7 +180,7 @@ class Costs:
         """Bytes of a graph's values by name, the most of any run."""
         if number == 0:
             given = {name: array.nbytes for name, array in (self.inputs or {}).items()}
-            return given | {name: seen.bytes for name, seen in self._main.items()}
+            return given | {name: self._bytes(name, seen) for name, seen in self._main.items()}
         sizes: dict[str, int] = defaultdict(int)
         for index, node in enumerate(self.scopes[number].nodes):
             for run in self.runs.get(node_name(number, index), ()):
@@ -186,22 +188,28 @@ class Costs:
                     sizes[name] = max(sizes[name], seen.bytes)
         return dict(sizes)
 
+    def _bytes(self, name: str, seen: Seen) -> int:
+        """In the file's type; onnxruntime may run narrow floats in wider ones."""
+        bits = BITS.get(self.source.element_type(name))
+        return seen.bytes if bits is None else (math.prod(seen.shape) * bits + 7) // 8
+
     # by node
 
     def node(self, index: int) -> LayerCost:
         """Costs of node `index` of the main graph."""
         node, held = self.source.nodes[index], self.held.get(index, Holding())
-        outputs = [self._main.get(name) for name in node.output if name] if self.runs else []
-        is_known = bool(outputs) and all(outputs)
+        seen = self._main if self.runs else {}
+        names = [name for name in node.output if name]
+        is_known = set(names) <= set(seen)
         return LayerCost(
             node=index,
             op_type=node.op_type,
             parameters=held.parameters,
             nonzeros=held.nonzeros,
             bytes=held.bytes,
-            macs=self._macs[index] // self.samples if is_known else None,
-            activation_bytes=sum(seen.bytes for seen in outputs if seen) // self.samples if is_known else None,
-            output_shape=list(outputs[0].shape) if outputs and outputs[0] else None,
+            macs=self._macs[index] // self.samples if self.runs else None,
+            activation_bytes=sum(self._bytes(n, seen[n]) for n in names) // self.samples if is_known else None,
+            output_shape=list(seen[names[0]].shape) if names and names[0] in seen else None,
         )
 
     def layers(self) -> list[LayerCost]:
