@@ -146,7 +146,7 @@ def attributes(module: Recurrent) -> dict[str, Any]:
         "linear_before_reset": int(options.linear_before_reset),
     }
     defaults = {"direction": "forward", "activations": list(module.standard) * len(module.suffixes)}
-    changed = {name: value for name, value in found.items() if value not in (None, 0, defaults.get(name))}
+    changed = {name: value for name, value in found.items() if value not in (None, 0, [], defaults.get(name))}
     return {"hidden_size": module.hidden_size, **changed}
 
 
