@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from torch import fx
 
 from core.network import registry
@@ -14,6 +14,7 @@ from core.network.names import WEIGHTED, unique
 from core.network.protos import renamed_copy
 from core.network.registry import Call
 from core.network.source import Source
+from core.network.tensors import storage_array
 from core.network.upgrade import raise_opset
 from modelpress.problem import UnsoundError
 
@@ -33,10 +34,16 @@ SLOTS = {
     "SimplifiedLayerNormalization": {"weight": 1},
     "SkipLayerNormalization": {"weight": 2, "bias": 3},
     "SkipSimplifiedLayerNormalization": {"weight": 2},
+    "FusedConv": {"weight": 1, "bias": 2},
+    "FusedGemm": {"weight": 1, "bias": 2},
+    "FusedMatMul": {"weight": 1},
+    "TransposeMatMul": {"weight": 1},
+    "Attention": {"weight": 1, "bias": 2},
 }
 """At which input of its source node each tensor of a layer is."""
 
 CALLS = ("call_module", "call_function")
+FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def export(graph: fx.GraphModule, source: Source, *, dense: bool = False, edges:
     model = writer.run()
     needed = writer.out.min_opset
     if needed <= source.opset:
-        return Export(model, writer.names, writer.out.notes)
+        return Export(model, writer.names, [*writer.out.notes, *_defaults_note(source)])
     raised = raise_opset(source, needed)
     if raised is not None:
         found = _export_raised(graph, raised, dense=dense, edges=edges)
@@ -84,7 +91,20 @@ def _export_raised(graph: fx.GraphModule, raised: Source, *, dense: bool, edges:
         model = writer.run()
     except UnsoundError:
         return None
-    return Export(model, writer.names, writer.out.notes) if writer.out.min_opset <= raised.opset else None
+    return (
+        Export(model, writer.names, [*writer.out.notes, *_defaults_note(raised)])
+        if writer.out.min_opset <= raised.opset
+        else None
+    )
+
+
+def _defaults_note(source: Source) -> list[str]:
+    """Inputs with a default value were constants to every step; in a changed network nothing may set them any more."""
+    names = [value.name for value in source.model.graph.input if value.name in source.initializers]
+    if not names:
+        return []
+    shown = ", ".join(names[:5]) + (" and others" if len(names) > 5 else "")
+    return [f"{len(names)} inputs that had default values are plain constants now: {shown}"]
 
 
 class Exporter:
@@ -102,7 +122,9 @@ class Exporter:
         self.stored = self.needed | {name for index in self.constant_nodes for name in source.needs(index)}
         self._name_values()
         taken = {*self.names.values(), *self.stored, *(value.name for value in [*source.inputs, *source.outputs])}
-        self.out = Emission(source.opset, float_type(source), taken, dense)
+        self._given_names = set(self.names.values())
+        self.float_type = float_type(source)
+        self.out = Emission(source.opset, self.float_type, taken, dense)
         self._constants: dict[str, str] = {}
 
     def is_unchanged(self) -> bool:
@@ -147,7 +169,10 @@ class Exporter:
         return [node for node in self.graph.graph.nodes if node in found]
 
     def _is_known(self, node: fx.Node) -> bool:
-        return is_from_source(node) or (node.op == "get_attr" and self.matcher.is_as_read(node))
+        """A constant without a name was compared with the node that it is an argument of."""
+        if node.op == "get_attr":
+            return node.meta.get("value") is None or self.matcher.is_as_read(node)
+        return is_from_source(node)
 
     def _is_changed(self, node: fx.Node) -> bool:
         return not is_from_source(node) or self.groups[node.meta["source"][0]].match is Match.CHANGED
@@ -196,7 +221,9 @@ class Exporter:
                 fresh.append(node)
         taken.update(self.source.producer, self.source.initializers)
         for node in fresh:
-            self.names[node] = unique(node.meta.get("value") or node.meta.get("layer") or node.name, taken)
+            layer = node.meta.get("layer")
+            wanted = node.meta.get("value") or (f"{layer}/output" if layer else node.name)
+            self.names[node] = unique(wanted, taken)
 
     def name_of(self, node: fx.Node) -> str:
         """Name of the value that a node stands for; constants are stored on first use."""
@@ -205,10 +232,17 @@ class Exporter:
             return self.names[node]
         target = str(node.target)
         if target not in self._constants:
-            kept = self._kept_name(node)
-            wanted = node.meta.get("value") or target
-            self._constants[target] = kept or self.out.constant(wanted, attribute(self.graph, node))
+            tensor = attribute(self.graph, node)
+            self._constants[target] = self._kept_name(node) or self.out.once(tensor, False, lambda: self._store(node))
         return self._constants[target]
+
+    def _store(self, node: fx.Node) -> str:
+        """Write a constant in the type in which the source has it, or else its readers' floats; returns its name."""
+        tensor, wanted = attribute(self.graph, node), node.meta.get("value") or str(node.target)
+        if kind := self.source.element_type(wanted):
+            return self.out.initializer(wanted, storage_array(tensor, kind))
+        self.out.float_type = self._float_type(next(iter(node.users)))
+        return self.out.constant(wanted, tensor)
 
     # writing
 
@@ -227,7 +261,7 @@ class Exporter:
 
     def _free_outputs(self, node: NodeProto, outputs: dict[str, str]) -> dict[str, str]:
         """Outputs that nobody reads get names that nobody has."""
-        taken = set(self.names.values())
+        taken = self._given_names
         unread = {name: self.out.fresh(name) for name in node.output if name and name not in outputs and name in taken}
         return {**outputs, **unread}
 
@@ -247,6 +281,7 @@ class Exporter:
 
     def _call(self, node: fx.Node, inputs: list[str], base: str, template: NodeProto | None = None) -> None:
         module = self.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        self.out.float_type = self._float_type(node)
         if is_edge(node):
             self._emit_edge(node, module, inputs, base)
             return
@@ -260,6 +295,12 @@ class Exporter:
         self._rename_outputs(node, made if isinstance(made, tuple) else (made,), base, start)
         if layer:
             self._name_layer(layer, start)
+
+    def _float_type(self, node: fx.Node) -> int:
+        """Storage type of the floats that a node takes, else of those that it gives; the network's where unknown."""
+        names = [argument.meta.get("value") for argument in [*self._arguments(node), node]]
+        kinds = [self.source.element_type(name) for name in names if isinstance(name, str)]
+        return next((kind for kind in kinds if kind in FLOAT_TYPES), self.float_type)
 
     def _emit_edge(self, node: fx.Node, module: Any, inputs: list[str], base: str) -> None:
         start = len(self.out.nodes)
@@ -307,8 +348,15 @@ class Exporter:
         graph.node.extend(self.source.nodes[index] for index in self.constant_nodes)
         graph.node.extend(self.out.nodes)
         graph.initializer.extend(tensor for name, tensor in self.source.initializers.items() if name in self.stored)
-        graph.initializer.extend(self.out.initializers)
+        self._move_initializers(graph)
         return model
+
+    def _move_initializers(self, graph: GraphProto) -> None:
+        """Each is let go once it is copied, so that weights are not in memory twice."""
+        waiting = self.out.initializers[::-1]
+        self.out.initializers = []
+        while waiting:
+            graph.initializer.append(waiting.pop())
 
 
 def _without_graph(model: ModelProto) -> ModelProto:
@@ -345,7 +393,7 @@ def float_type(source: Source) -> int:
     """The storage type of the network's weights: that of most of its float elements."""
     counts: dict[int, int] = {}
     for tensor in source.initializers.values():
-        if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE):
+        if tensor.data_type in FLOAT_TYPES:
             size = 1
             for dimension in tensor.dims:
                 size *= dimension

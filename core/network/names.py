@@ -1,6 +1,7 @@
 """Names: of layers, as `inspect` prints them, and of attributes and fx nodes, where only some characters may stand."""
 
 import re
+from bisect import bisect
 from collections import Counter
 
 from onnx import NodeProto, TensorProto
@@ -27,6 +28,7 @@ WEIGHTED = {
     "FusedGemm": 1,
     "FusedMatMul": 1,
     "TransposeMatMul": 1,
+    "Attention": 1,
 }
 """Operators that own weights, and at which input the weight is."""
 
@@ -35,6 +37,7 @@ KINDS = {
     "FusedGemm": "Gemm",
     "FusedMatMul": "MatMul",
     "TransposeMatMul": "MatMul",
+    "Attention": "MatMul",
     "SimplifiedLayerNormalization": "RMSNormalization",
     "SkipLayerNormalization": "LayerNormalization",
     "SkipSimplifiedLayerNormalization": "RMSNormalization",
@@ -89,12 +92,18 @@ def _looks_up(source: Source, node: NodeProto) -> bool:
 
 
 def unique(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or with the first free number behind it; taken from now on."""
-    name, number = wanted, 1
-    while name in taken:
-        name, number = f"{wanted}_{number}", number + 1
+    """`wanted`, or with a free number behind it, the first one where they were given in order; taken from now on."""
+    name = wanted if wanted not in taken else f"{wanted}_{_free_number(wanted, taken)}"
     taken.add(name)
     return name
+
+
+def _free_number(wanted: str, taken: set[str]) -> int:
+    """By doubling and halving: a file may call 100,000 nodes the same."""
+    beyond = 1
+    while f"{wanted}_{beyond}" in taken:
+        beyond *= 2
+    return bisect(range(beyond), False, lo=beyond // 2 + 1, key=lambda number: f"{wanted}_{number}" not in taken)
 
 
 def attribute_name(wanted: str, taken: set[str]) -> str:
