@@ -100,7 +100,7 @@ def _blocks(trace: Trace, operands: list[fx.Node], rank: int) -> Carried:
 def aligned(trace: Trace, node: fx.Node, operands: list[fx.Node], back: int, size: int) -> Ids | None:
     """Identities along one axis, counted from the right, of operands that broadcast there."""
     reach = [o for o in operands if len(trace.shape(o)) >= back and trace.shape(o)[-back] == size]
-    known = [ids for o in reach if (ids := trace.axes(o)[-back]) is not None]
+    known = [ids for o in reach if (ids := trace.ids(o, -back)) is not None]
     if not known:
         return None
     first = known[0]
@@ -109,7 +109,7 @@ def aligned(trace: Trace, node: fx.Node, operands: list[fx.Node], back: int, siz
     if size == 1:
         return first
     for operand in reach:
-        if trace.axes(operand)[-back] is None and not follow(trace, operand, -back, first):
+        if trace.ids(operand, -back) is None and not follow(trace, operand, -back, first):
             trace.lock(first, f"{trace.name(operand)} is joined to it by {trace.name(node)} and can't be cut")
     return first
 

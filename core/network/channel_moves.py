@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from core.network.carriers import Carried, Carrier, along
+from core.network.carriers import Carried, Carrier
+from core.network.channel_sizes import evaluated, follow
+from core.network.identities import Ids
 from core.network.ops import pool, shape
-from core.network.trace import Axes, Trace, rule
+from core.network.trace import Trace, rule
 
 
 @rule(pool.max_pool, pool.average_pool, pool.lp_pool)
@@ -54,22 +56,50 @@ def pass_concat(trace: Trace, node: fx.Node) -> Carried:
     parts = [arg for arg in node.args if isinstance(arg, fx.Node)]
     rank = len(trace.shape(node))
     joined: Any = node.kwargs["axis"]
-    result: Axes = [None] * rank
-    zero = [False] * rank
-    for axis in range(rank):
-        known = [ids for part in parts if (ids := trace.axes(part)[axis]) is not None]
+    result = _joined_blocks(trace, parts, joined % rank)
+    taken = {axis for block in result for axis in block.axes}
+    for axis in set(range(rank)) - taken:
+        known = [ids for part in parts if (ids := trace.ids(part, axis)) is not None]
         if not known:
             continue
-        zero[axis] = all(trace.is_zero(part, axis) for part in parts)
+        zero = all(trace.is_zero(part, axis) for part in parts)
         reason = f"{trace.name(node)} joins it with values that have no channels"
-        full = [trace.channel_ids(part, axis, reason) for part in parts]
         if axis == joined % rank:
-            result[axis] = np.concatenate(full)
+            ids = np.concatenate([trace.channel_ids(part, axis, reason) for part in parts])
         else:
-            for other in full[1:]:
-                trace.unite(full[0], other)
-            result[axis] = full[0]
-    return [carrier for is_zero in (False, True) for carrier in along(result, is_zero) if zero[carrier.axis] == is_zero]
+            ids = _united(trace, parts, axis, known[0], reason)
+        result.append(Carrier((axis,), ids, zero))
+    return result
+
+
+def _joined_blocks(trace: Trace, parts: list[fx.Node], joined: int) -> Carried:
+    """Blocks that every part has along the same axes stay blocks."""
+    result: Carried = []
+    for block in [carrier for carrier in trace.carriers(parts[0]) if carrier.is_block]:
+        twins = [next((c for c in trace.carriers(part) if c.axes == block.axes), None) for part in parts]
+        found = [twin for twin in twins if twin is not None]
+        if len(found) < len(parts):
+            continue
+        if joined in block.axes:
+            ids = np.concatenate([twin.ids for twin in found], axis=block.axes.index(joined))
+            result.append(Carrier(block.axes, ids, all(twin.zero for twin in found)))
+            trace.block(ids, "a concatenation")
+        elif all(twin.ids.shape == block.ids.shape for twin in found):
+            for twin in found[1:]:
+                trace.unite(block.ids, twin.ids)
+            result.append(replace(block, zero=all(twin.zero for twin in found)))
+    return result
+
+
+def _united(trace: Trace, parts: list[fx.Node], axis: int, ids: Ids, reason: str) -> Ids:
+    """Values that are joined side by side keep the same channels."""
+    for part in parts:
+        own = trace.ids(part, axis)
+        if own is not None:
+            trace.unite(ids, own)
+        elif not follow(trace, part, axis - len(trace.shape(part)), ids):
+            trace.lock(ids, reason)
+    return ids
 
 
 @rule(shape.split)
@@ -129,14 +159,30 @@ def pass_slice(trace: Trace, node: fx.Node) -> Carried:
 
 @rule(shape.slice_by)
 def pass_slice_by(trace: Trace, node: fx.Node) -> Carried:
-    """Positions that are computed: nothing along those axes can go."""
+    """Positions that are computed, and yet the same in every run, name channels; others settle the axis."""
     x = node.args[0]
     axes: Any = node.kwargs["axes"]
     rank = len(trace.shape(x))
+    places = _same_in_every_run(trace, node)
+    if places is not None and len(axes) == 1 and _alone(trace, x, axes[0]) is not None:
+        assert isinstance(x, fx.Node)
+        return trace.picked(node, x, axes[0] % rank, np.arange(trace.shape(x)[axes[0]])[places])
     for axis in axes:
         trace.settle(x, axis, f"{trace.name(node)} cuts it at computed places")
     sliced = {axis % rank for axis in axes}
     return [carrier for carrier in trace.carriers(x) if not sliced & set(carrier.axes)]
+
+
+def _same_in_every_run(trace: Trace, node: fx.Node) -> slice | None:
+    """What a slice of one axis takes, if sizes that may differ between runs don't count in it."""
+    ends = [[evaluated(trace, bound, others=n) for n in (1, 2)] for bound in node.args[1:3]]  # pyright: ignore[reportArgumentType]  # nodes
+    if any(found is None or found != other for found, other in ends):
+        return None
+    steps: Any = node.kwargs["steps"]
+    (start, _), (end, _) = ends
+    assert start is not None
+    assert end is not None
+    return slice(start[0], end[0], steps[0]) if steps[0] > 0 else None
 
 
 @rule(shape.take)
@@ -155,13 +201,25 @@ def pass_take(trace: Trace, node: fx.Node) -> Carried:
 def pass_gather(trace: Trace, node: fx.Node) -> Carried:
     """Nothing goes from an axis that is indexed; the axes of the indices take its place."""
     x, indices = node.args
-    rank = len(trace.shape(x))
-    axis = int(node.kwargs["axis"]) % rank  # pyright: ignore[reportArgumentType]  # an int literal
-    trace.settle(x, axis, f"{trace.name(node)} picks from it by number")
-    trace.lock_all(indices, f"{trace.name(node)} picks by it")  # pyright: ignore[reportArgumentType]  # a node
+    assert isinstance(indices, fx.Node)
+    axis = int(node.kwargs["axis"]) % len(trace.shape(x))  # pyright: ignore[reportArgumentType]  # an int literal
     grown = len(trace.shape(indices)) - 1
-    kept = [carrier for carrier in trace.carriers(x) if axis not in carrier.axes]
+    block = trace.carrier(x, axis)
+    row = None
+    if block is not None and block.is_block and indices.op == "get_attr" and grown == -1:
+        row = _row(trace, node, block, axis, int(trace.tensor("", str(indices.target))))
+    else:
+        trace.settle(x, axis, f"{trace.name(node)} picks from it by number")
+    trace.lock_all(indices, f"{trace.name(node)} picks by it")
+    kept = [*([row] if row else []), *(carrier for carrier in trace.carriers(x) if axis not in carrier.axes)]
     return [carrier.moved(lambda place: place if place < axis else place + grown) for carrier in kept]
+
+
+def _row(trace: Trace, node: fx.Node, block: Carrier, axis: int, index: int) -> Carrier:
+    """One row of a block, which keeps its number as long as no row goes as a whole."""
+    place = block.axes.index(axis)
+    trace.steady(block.ids, place, f"{trace.name(node)} picks from it by number")
+    return replace(block, axes=block.axes[:place] + block.axes[place + 1 :], ids=block.ids.take(index, axis=place))
 
 
 @rule(shape.pad)
@@ -188,7 +246,7 @@ def _padded(trace: Trace, node: fx.Node, carrier: Carrier, before: int, after: i
     front, back = trace.fresh(before), trace.fresh(after)
     trace.count(node, "pads", axis, front)
     trace.count(node, "pads", axis + rank, back)
-    zero = carrier.zero and node.kwargs["value"] == 0
+    zero = carrier.zero and float(node.kwargs["value"] or 0) == 0.0  # pyright: ignore[reportArgumentType]  # a number
     return Carrier((axis,), np.concatenate([front, carrier.ids, back]), zero)
 
 
@@ -209,7 +267,7 @@ def pass_tile(trace: Trace, node: fx.Node) -> Carried:
 @rule(shape.depth_to_space)
 def pass_depth_to_space(trace: Trace, node: fx.Node) -> Carried:
     """The blocksize^2 channels that become one live and die together."""
-    ids = trace.axes(node.args[0])[1]
+    ids = trace.ids(node.args[0], 1)
     if ids is None:
         return [c for c in trace.carriers(node.args[0]) if c.axis == 0]
     square = int(node.kwargs["blocksize"]) ** 2  # pyright: ignore[reportArgumentType]  # an int literal
@@ -224,7 +282,7 @@ def pass_space_to_depth(trace: Trace, node: fx.Node) -> Carried:
     """A channel becomes blocksize^2 channels."""
     x = node.args[0]
     trace.lock_others(x, [0, 1], f"{trace.name(node)} gathers it from places")
-    ids = trace.axes(x)[1]
+    ids = trace.ids(x, 1)
     if ids is None:
         return []
     square = int(node.kwargs["blocksize"]) ** 2  # pyright: ignore[reportArgumentType]  # an int literal

@@ -7,15 +7,38 @@ from typing import Any
 from torch import fx
 
 from core.network.carriers import Carried
-from core.network.ops import norm, reduction, resize
+from core.network.ops import activations, group_norm, layer_norm, norm, reduction, resize
 from core.network.trace import Trace, rule
 
 
 @rule(resize.resize)
 def pass_resize(trace: Trace, node: fx.Node) -> Carried:
     """Images change their sides; batches and channels stay."""
-    trace.lock_others(node.args[0], [0, 1], f"{trace.name(node)} interpolates along it")
-    return list(trace.carriers(node.args[0]))
+    x = node.args[0]
+    trace.lock_others(x, [0, 1], f"{trace.name(node)} interpolates along it")
+    sizes: Any = node.kwargs["sizes"]
+    ids = trace.ids(x, 1)
+    if sizes is not None and ids is not None and len(sizes) == len(trace.shape(x)):
+        trace.count(node, "sizes", 1, ids)
+    return list(trace.carriers(x))
+
+
+@rule(activations.clip_between, activations.all_kept)
+def pass_same_axes(trace: Trace, node: fx.Node) -> Carried:
+    return [carrier.without_zero() for carrier in trace.carriers(node.args[0])]
+
+
+@rule(layer_norm.normalize, layer_norm.rms_normalize, group_norm.mean_variance_normalize)
+def pass_normalisation(trace: Trace, node: fx.Node) -> Carried:
+    """Channels that are not averaged over go through."""
+    axes: Any = node.kwargs["axes"]
+    for axis in axes:
+        carrier = trace.carrier(node.args[0], axis)
+        if trace.approximate and carrier is not None and not carrier.is_block:
+            trace.averaged.append(carrier.ids)
+        else:
+            trace.settle(node.args[0], axis, f"{trace.name(node)} averages over it")
+    return [carrier.without_zero() for carrier in trace.carriers(node.args[0])]
 
 
 @rule(norm.instance_norm)
@@ -35,7 +58,7 @@ def pass_instance_norm(trace: Trace, node: fx.Node) -> Carried:
 @rule(norm.lrn)
 def pass_lrn(trace: Trace, node: fx.Node) -> Carried:
     """Every channel is divided by the size of its neighbours."""
-    trace.lock(trace.axes(node.args[0])[1], f"{trace.name(node)} divides it by its neighbours")
+    trace.lock(trace.ids(node.args[0], 1), f"{trace.name(node)} divides it by its neighbours")
     return list(trace.carriers(node.args[0]))
 
 

@@ -147,7 +147,7 @@ def pass_layer_norm(trace: Trace, node: fx.Node) -> Carried:
     assert isinstance(module, nn.LayerNorm | nn.RMSNorm)
     rank, width = len(trace.shape(x)), len(module.normalized_shape)
     if trace.approximate and width == 1:
-        ids = trace.axes(x)[-1]
+        ids = trace.ids(x, -1)
         if ids is not None:
             trace.averaged.append(ids)
             _scales(trace, owner, module, ids)

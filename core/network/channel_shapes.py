@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from torch import fx
 
+from core.network.axis_runs import Run, runs
 from core.network.carriers import Carried, Carrier, trimmed
-from core.network.channel_sizes import count_computed, depends_on_channels, sources
+from core.network.channel_sizes import count_computed, depends_on_channels, keep_size, sources
 from core.network.ops import shape
 from core.network.trace import Trace, rule
-
-Run = tuple[list[int], list[int]]
 
 
 @rule(shape.reshape, shape.reshape_to, shape.flatten)
@@ -102,28 +101,6 @@ def _apart(trace: Trace, node: fx.Node, carried: Carried) -> Carried:
     return [carrier for carrier in carried if not any(carrier is other for other in mixed)]
 
 
-def runs(old: Any, new: Any) -> list[Run]:
-    """Shortest runs of axes of two shapes with equal products, in order.
-
-    (2, 3, 4, 5) to (6, 20) gives ([0, 1], [0]) and ([2, 3], [1]).
-    """
-    found: list[Run] = []
-    i = j = 0
-    while i < len(old) or j < len(new):
-        left, right = [i] if i < len(old) else [], [j] if j < len(new) else []
-        a, b = (old[i] if left else 1), (new[j] if right else 1)
-        i, j = i + len(left), j + len(right)
-        while a != b:
-            if a < b and i < len(old):
-                a, left, i = a * old[i], [*left, i], i + 1
-            elif j < len(new):
-                b, right, j = b * new[j], [*right, j], j + 1
-            else:
-                a, left, i = a * old[i], [*left, i], i + 1
-        found.append((left, right))
-    return found
-
-
 @rule(shape.expand, shape.expand_to)
 def pass_expand(trace: Trace, node: fx.Node) -> Carried:
     """Axes of size 1 grow and stay without channels; the others pass."""
@@ -144,7 +121,7 @@ def pass_expand(trace: Trace, node: fx.Node) -> Carried:
 def _expansion_counted(trace: Trace, node: fx.Node, carrier: Carrier, axis: int) -> bool:
     place = carrier.axes[axis]
     if node.target is shape.expand_to:
-        return count_computed(trace, node, place, carrier.ids, axis)
+        return count_computed(trace, node, place, carrier.ids, axis) or keep_size(trace, node, place)
     target: Any = node.kwargs["shape"]
     place += len(target) - len(trace.shape(node))
     if place >= 0 and target[place] != 1:

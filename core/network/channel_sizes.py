@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
+from core.network.axis_runs import runs
+from core.network.carriers import Carrier, trimmed
 from core.network.identities import Ids
 from core.network.ops import shape
 from core.network.registry import BROADCASTING, ELEMENTWISE
@@ -15,6 +19,9 @@ from core.network.trace import Trace
 from core.network.units import Literal
 
 SIZED = {shape.expand, shape.expand_to}
+RESHAPES = {shape.reshape, shape.reshape_to, shape.flatten}
+SPREADING = SIZED | RESHAPES | {shape.slice_, shape.slice_by, shape.transpose, shape.squeeze, shape.unsqueeze}
+SPREADING |= {shape.split, shape.gather, shape.take, shape.cast, operator.getitem}
 
 
 def follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids) -> bool:
@@ -30,8 +37,10 @@ def follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids) -> bool:
     if operand.op != "call_function" or len(operand.users) > 1:
         return False
     if operand.target is shape.constant_of_shape:
-        sizes, doubled = (evaluated(trace, operand.all_input_nodes[0], factor) for factor in (1, 2))
+        sizes, doubled = (evaluated(trace, operand.all_input_nodes[0], channels) for channels in (1, 2))
         return sizes is not None and doubled is not None and doubled[axis] == 2 * sizes[axis]
+    if operand.target in RESHAPES:
+        return _follow_reshape(trace, operand, axis, ids)
     if operand.target in SIZED:
         return _expand_to_fewer(trace, operand, axis, ids)
     if operand.target in ELEMENTWISE or operand.target in BROADCASTING or operand.target is shape.cast:
@@ -40,8 +49,29 @@ def follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids) -> bool:
             for part in operand.all_input_nodes
             if len(trace.shape(part)) >= -axis and trace.shape(part)[axis] == len(ids)
         ]
-        return bool(parts) and all(trace.axes(part)[axis] is None and follow(trace, part, axis, ids) for part in parts)
+        return bool(parts) and all(trace.ids(part, axis) is None and follow(trace, part, axis, ids) for part in parts)
     return False
+
+
+def _follow_reshape(trace: Trace, node: fx.Node, axis: int, ids: Ids) -> bool:
+    """Through a reshape that merges or splits the axis, if one axis before it holds what is cut."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    place = len(trace.shape(node)) + axis
+    old, new = next(run for run in runs(trace.shape(source), trace.shape(node)) if place in run[1])
+    view = [len(ids) if other == place else 1 for other in new]
+    spread = np.broadcast_to(ids.reshape(view), [trace.shape(node)[other] for other in new])
+    before = trimmed(Carrier(tuple(old), spread.reshape([trace.shape(source)[other] for other in old])))
+    if before.is_block or not follow(trace, source, before.axis - len(trace.shape(source)), before.ids):
+        return False
+    if node.target is shape.flatten:
+        return True
+    if node.target is shape.reshape_to:
+        return count_computed(trace, node, place, ids)
+    target: Any = node.kwargs["shape"]
+    if target[place] > 0:
+        trace.count(node, "shape", place, ids)
+    return target[place] != 0 or old == new
 
 
 def _expand_to_fewer(trace: Trace, node: fx.Node, axis: int, ids: Ids) -> bool:
@@ -66,26 +96,40 @@ def count_computed(trace: Trace, node: fx.Node, place: int, ids: Ids, axis: int 
     """Let the computed shape of a reshape or an expansion follow a cut of `ids` at `place`; False where it can't.
 
     A size that is the same in every run is overwritten by its new number; one that is computed from sizes follows
-    by itself; else -1 says what is left over.
+    by itself; else what is left over, or what comes in, is taken.
     """
     target = node.args[1]
     assert isinstance(target, fx.Node)
-    plain, doubled = (evaluated(trace, target, factor) for factor in (1, 2))
-    if plain is None or doubled is None:
+    plain = evaluated(trace, target)
+    if plain is None:
         return False
     known = _known_size(trace, node, place)
     place += len(plain) - len(trace.shape(node))
     if place < 0 or plain[place] in (-1, 0) or (plain[place] == 1 and ids.shape[axis] != 1):
         return True
-    if known == ids.shape[axis]:
+    wider, longer = evaluated(trace, target, channels=2), evaluated(trace, target, others=2)
+    is_constant = wider is not None and longer is not None and wider[place] == longer[place] == plain[place]
+    if is_constant or known == ids.shape[axis]:
         trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain)))
         return True
-    if ids.ndim == 1 and doubled[place] == 2 * plain[place]:
+    if ids.ndim == 1 and wider is not None and wider[place] == 2 * plain[place]:
         return True
     if node.target is shape.reshape_to and -1 not in plain and not _is_freed(trace, node):
         trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain), is_free=True))
         return True
     return False
+
+
+def keep_size(trace: Trace, node: fx.Node, place: int) -> bool:
+    """Let an expansion leave an axis as it comes in."""
+    plain = evaluated(trace, node.args[1])  # pyright: ignore[reportArgumentType]  # a node
+    if plain is None:
+        return False
+    place += len(plain) - len(trace.shape(node))
+    carrier = trace.carrier(node.args[0], place - len(plain))
+    assert carrier is not None
+    trace.literals.append(Literal(node, "shape", place, carrier.ids, 0, len(plain), is_free=True))
+    return True
 
 
 def _is_freed(trace: Trace, node: fx.Node) -> bool:
@@ -99,8 +143,8 @@ def _known_size(trace: Trace, node: fx.Node, place: int) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def evaluated(trace: Trace, node: fx.Node, factor: int) -> list[Any] | None:
-    """What a node of the shape plane gives if every axis that carries channels has `factor` times as many.
+def evaluated(trace: Trace, node: fx.Node, channels: int = 1, others: int = 1) -> list[Any] | None:
+    """What a node of the shape plane gives if axes with channels and all others are so many times as long.
 
     None where it depends on more than sizes and constants.
     """
@@ -108,7 +152,7 @@ def evaluated(trace: Trace, node: fx.Node, factor: int) -> list[Any] | None:
 
     def value(one: fx.Node) -> Any:
         if one not in known:
-            known[one] = _computed(trace, one, factor, value)
+            known[one] = _computed(trace, one, (channels, others), value)
         return known[one]
 
     try:
@@ -118,7 +162,7 @@ def evaluated(trace: Trace, node: fx.Node, factor: int) -> list[Any] | None:
     return found.reshape(-1).tolist() if isinstance(found, Tensor) else None
 
 
-def _computed(trace: Trace, node: fx.Node, factor: int, value: Any) -> Any:
+def _computed(trace: Trace, node: fx.Node, factors: tuple[int, int], value: Any) -> Any:
     if node.op == "get_attr":
         return trace.tensor("", str(node.target)).cpu()
     if node.op != "call_function":
@@ -126,20 +170,20 @@ def _computed(trace: Trace, node: fx.Node, factor: int, value: Any) -> Any:
     if node.target is shape.shape_of:
         (source,) = node.all_input_nodes
         bounds: Any = node.kwargs
-        return torch.tensor(_sizes(trace, source, factor)[bounds["start"] : bounds["end"]])
+        return torch.tensor(_sizes(trace, source, factors)[bounds["start"] : bounds["end"]])
     assert callable(node.target)
     return node.target(*fx.map_arg(node.args, value), **node.kwargs)
 
 
-def _sizes(trace: Trace, source: fx.Node, factor: int) -> Sequence[int]:
-    """Sizes of a value; a block grows along its first axis."""
+def _sizes(trace: Trace, source: fx.Node, factors: tuple[int, int]) -> Sequence[int]:
+    """Sizes of a value times (channels, others); a block grows along its first axis."""
     carrying = {carrier.axis for carrier in trace.carriers(source)}
-    return [size * factor if axis in carrying else size for axis, size in enumerate(trace.shape(source))]
+    return [size * factors[0 if axis in carrying else 1] for axis, size in enumerate(trace.shape(source))]
 
 
 def depends_on_channels(trace: Trace, node: fx.Node) -> bool:
     """Whether a number that is computed from sizes changes when channels go."""
-    return evaluated(trace, node, 1) != evaluated(trace, node, 2)
+    return evaluated(trace, node) != evaluated(trace, node, channels=2)
 
 
 def sources(node: fx.Node) -> list[fx.Node]:
@@ -147,3 +191,13 @@ def sources(node: fx.Node) -> list[fx.Node]:
     if node.target in (shape.shape_of, shape.size_of):
         return list(node.all_input_nodes)
     return [found for part in node.all_input_nodes for found in sources(part)] if node.op == "call_function" else []
+
+
+def is_nothing(trace: Trace, node: fx.Node) -> bool:
+    """Whether a value is 0 everywhere, whatever the input: an initial state that an exporter wrote out."""
+    if node.op == "get_attr":
+        return not bool(trace.tensor("", str(node.target)).any())
+    if node.target is shape.constant_of_shape:
+        return not node.kwargs["value"]
+    source = node.args[0] if node.target in SPREADING else None
+    return isinstance(source, fx.Node) and is_nothing(trace, source)

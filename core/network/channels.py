@@ -13,6 +13,7 @@ shortcuts need no offsets, and channel shuffles hold nothing together.
 from core.network import (  # noqa: F401  they register the rules
     channel_arithmetic,
     channel_moves,
+    channel_recurrent,
     channel_reductions,
     channel_rules,
     channel_shapes,

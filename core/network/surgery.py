@@ -14,8 +14,8 @@ from core.formulas.reparametrise import formula_of
 from core.network.identities import kept_positions, unit_mask
 from core.network.network import Network
 from core.network.ops.computed_sizes import with_sizes
-from core.network.ops.shape import take
-from core.network.units import Channels, Indices, Literal, ParameterAxis, Pick
+from core.network.ops.shape import expand_to, take
+from core.network.units import Channels, Drop, Indices, Literal, ParameterAxis, Pick
 
 Done = dict[tuple[int, int], object]
 """(id of a tensor or formula, axis) already cut, with the object itself: an id is only its own while it lives."""
@@ -40,6 +40,8 @@ def remove_units(network: Network, channels: Channels, units: Iterable[int]) -> 
         _renumber(indices, removed)
     for pick in channels.picks:
         _rewrite(network, pick, removed)
+    for drop in channels.drops:
+        _leave_out(network, drop, removed)
     network.graph.recompile()
 
 
@@ -50,16 +52,16 @@ def zero_units(network: Network, channels: Channels, units: Iterable[int]) -> No
         for axis in channels.axes:
             tensor = _tensor(network.graph, axis)
             if axis.parts is not None:
-                _zero_parts(tensor, axis.parts, removed)
+                _zero_parts(tensor, axis.axis, axis.parts, removed)
             else:
                 gone = torch.from_numpy(np.flatnonzero(removed[axis.ids])).to(tensor.device)
                 tensor.index_fill_(axis.axis, gone, 0.0)
 
 
-def _zero_parts(weight: Tensor, parts: NDArray[np.int64], removed: NDArray[np.bool_]) -> None:
-    """Zero columns of a grouped convolution's weight, (out, in / groups, *kernel) or the transposed, group by group."""
+def _zero_parts(weight: Tensor, axis: int, parts: NDArray[np.int64], removed: NDArray[np.bool_]) -> None:
+    """Zero what goes along an axis, part by part of the first: of a grouped convolution each group has its own."""
     for rows, ids in zip(weight.chunk(len(parts), dim=0), parts, strict=True):
-        rows.index_fill_(1, torch.from_numpy(np.flatnonzero(removed[ids])).to(weight.device), 0.0)
+        rows.index_fill_(axis, torch.from_numpy(np.flatnonzero(removed[ids])).to(weight.device), 0.0)
 
 
 def _tensor(graph: fx.GraphModule, axis: ParameterAxis) -> Tensor:
@@ -80,7 +82,7 @@ def _cut(graph: fx.GraphModule, axis: ParameterAxis, removed: NDArray[np.bool_],
         done[id(formula), axis.axis] = formula
         return
     old: Tensor = shared
-    new = _select_parts(old, axis.parts, removed) if axis.parts is not None else _select(old, axis, removed)
+    new = _select_parts(old, axis.axis, axis.parts, removed) if axis.parts is not None else _select(old, axis, removed)
     if new is None:
         return
     _replace_everywhere(graph, old, new)
@@ -97,12 +99,12 @@ def _select(tensor: Tensor, axis: ParameterAxis, removed: NDArray[np.bool_]) -> 
     return _like(tensor, tensor.detach().index_select(axis.axis, kept))
 
 
-def _select_parts(weight: Tensor, parts: NDArray[np.int64], removed: NDArray[np.bool_]) -> Tensor | None:
-    """Remaining columns of a grouped convolution's weight; every group keeps equally many."""
+def _select_parts(weight: Tensor, axis: int, parts: NDArray[np.int64], removed: NDArray[np.bool_]) -> Tensor | None:
+    """What remains along an axis, part by part of the first; every part keeps equally many."""
     if not removed[parts].any():
         return None
     rows = [
-        chunk.index_select(1, torch.from_numpy(kept_positions(ids, removed)).to(weight.device))
+        chunk.index_select(axis, torch.from_numpy(kept_positions(ids, removed)).to(weight.device))
         for chunk, ids in zip(weight.detach().chunk(len(parts), dim=0), parts, strict=True)
     ]
     return _like(weight, torch.cat(rows))
@@ -153,7 +155,8 @@ def _settle(module: nn.Module) -> None:
 def _recount(network: Network, literal: Literal, removed: NDArray[np.bool_]) -> None:
     if not removed[literal.ids].any():
         return
-    kept = -1 if literal.is_free else literal.kept(removed)
+    free = 1 if literal.node.target is expand_to else -1
+    kept = free if literal.is_free else literal.kept(removed)
     node, place = literal.node, literal.position
     if place is None:
         node.update_kwarg(literal.name, kept)
@@ -190,6 +193,13 @@ def _rewrite(network: Network, pick: Pick, removed: NDArray[np.bool_]) -> None:
     made.meta.update(value=pick.node.meta.get("value"), source=())
     pick.node.replace_all_uses_with(made)
     _remove_chain(network, pick.node, pick.root)
+
+
+def _leave_out(network: Network, drop: Drop, removed: NDArray[np.bool_]) -> None:
+    argument = drop.node.args[drop.argument]
+    if removed[drop.ids].any() and isinstance(argument, fx.Node):
+        drop.node.update_arg(drop.argument, None)
+        _remove_chain(network, argument, drop.node)
 
 
 def _remove_chain(network: Network, node: fx.Node, root: fx.Node) -> None:

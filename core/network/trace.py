@@ -11,11 +11,11 @@ import numpy as np
 from torch import Tensor, fx, nn
 
 from core.formulas import Formula, formula_of
-from core.network.carriers import Axes, Carried, Carrier, along
+from core.network.carriers import Axes, Carried, Carrier
 from core.network.identities import Identities, Ids
 from core.network.network import Network
 from core.network.shuffles import Shuffle, find_shuffles
-from core.network.units import Balance, Channels, Indices, Literal, ParameterAxis, Pick
+from core.network.units import Balance, Channels, Drop, Indices, Literal, ParameterAxis, Pick
 
 Rule = Callable[["Trace", fx.Node], Any]
 
@@ -48,8 +48,10 @@ class Trace:
         self.literals: list[Literal] = []
         self.indices: list[Indices] = []
         self.picks: list[Pick] = []
+        self.drops: list[Drop] = []
         self.balances: list[Ids] = []
         self.blocks: list[tuple[Ids, str]] = []
+        self.steadies: list[tuple[Ids, int, str]] = []
         self.averaged: list[Ids] = []
         self._carried: dict[fx.Node, Any] = {}
         self._weights: dict[tuple[int, int], Ids] = {}
@@ -123,19 +125,22 @@ class Trace:
         axis %= max(len(self.shape(node)), 1)
         return next((carrier for carrier in self.carriers(node) if axis in carrier.axes), None)
 
+    def ids(self, node: Any, axis: int) -> Ids | None:
+        """Identities along one axis, if it carries any; a block that it is part of is first held together by rows."""
+        carrier = self.carrier(node, axis)
+        if carrier is not None and carrier.is_block:
+            for other in carrier.axes[1:]:
+                self.settle(node, other, "")
+            carrier = self.carrier(node, axis)
+        return None if carrier is None else carrier.ids
+
     def axes(self, node: Any) -> Axes:
-        """The axes of a value one by one; blocks are held together by rows."""
-        for carrier in self.carriers(node):
-            for axis in carrier.axes[1:]:
-                self.settle(node, axis, "")
-        axes: Axes = [None] * len(self.shape(node))
-        for carrier in self.carriers(node):
-            axes[carrier.axis] = carrier.ids
-        return axes
+        """The axes of a value one by one."""
+        return [self.ids(node, axis) for axis in range(len(self.shape(node)))]
 
     def channel_ids(self, node: Any, axis: int, reason: str = "it comes straight from the model's input") -> Ids:
         """Identities along an axis, made and locked if the axis carries none."""
-        found = self.axes(node)[axis]
+        found = self.ids(node, axis)
         if found is None:
             found = self.locked(self.shape(node)[axis], reason)
             axis %= len(self.shape(node))
@@ -230,7 +235,7 @@ class Trace:
 
     def picked(self, node: fx.Node, root: fx.Node, axis: int, positions: Ids) -> Carried:
         """The node has what `root` has, at these positions along an axis."""
-        ids = self.axes(root)[axis]
+        ids = self.ids(root, axis)
         if ids is None:
             return list(self.carriers(root))
         self.picks.append(Pick(node, root, axis, ids, positions))
@@ -247,6 +252,14 @@ class Trace:
         """Channels that were laid out as a block, which must stay one."""
         self.blocks.append((ids, name))
 
+    def drop(self, node: fx.Node, argument: int, ids: Ids) -> None:
+        """An argument that says nothing, left out when one of the channels goes."""
+        self.drops.append(Drop(node, argument, ids.reshape(-1)))
+
+    def steady(self, ids: Ids, axis: int, reason: str) -> None:
+        """No index along an axis of this block may go as a whole."""
+        self.steadies.append((ids, axis, reason))
+
     # the end
 
     def _resolved(self) -> Channels:
@@ -258,6 +271,9 @@ class Trace:
                 self.balances.append(ids)
             else:
                 self.identities.lock(ids, f"{name} lays it out along {ids.ndim} axes that differ")
+        for ids, axis, reason in self.steadies:
+            if _stays_a_block(unit[ids]) and _differs(unit[ids], axis):
+                self.identities.lock(ids, reason)
         unit, locked = self.identities.resolve()
         averaged = [np.unique(unit[ids]) for ids in self.averaged]
         return Channels(
@@ -268,6 +284,7 @@ class Trace:
             ],
             literals=[replace(literal, ids=unit[literal.ids]) for literal in self.literals],
             indices=[replace(indices, axis_ids=unit[indices.axis_ids]) for indices in self.indices],
+            drops=[replace(drop, ids=unit[drop.ids]) for drop in self.drops],
             picks=[replace(pick, axis_ids=unit[pick.axis_ids]) for pick in self.picks],
             balances=[Balance(unit[ids]) for ids in self.balances],
             locked=locked,
@@ -278,7 +295,8 @@ class Trace:
 
 def _stays_a_block(units: Ids) -> bool:
     """Whether the units differ along one axis at most, so that a block is left whatever goes."""
-    return sum(bool((units != units.take([0], axis=axis)).any()) for axis in range(units.ndim)) <= 1
+    return sum(_differs(units, axis) for axis in range(units.ndim)) <= 1
 
 
-__all__ = ["Axes", "Carried", "Carrier", "Rule", "Trace", "along", "rule"]
+def _differs(units: Ids, axis: int) -> bool:
+    return bool((units != units.take([0], axis=axis)).any())

@@ -40,6 +40,11 @@ class ParameterAxis:
     parts: Ids | None = None
 
     @property
+    def is_weight(self) -> bool:
+        """Whether it is an axis of a matrix or a filter, not of a bias or a statistic."""
+        return self.tensor.startswith("weight")
+
+    @property
     def occurring(self) -> Ids:
         """Every identity on the axis."""
         return self.ids if self.parts is None else self.parts.reshape(-1)
@@ -56,7 +61,7 @@ class Literal:
         ids: identities, one dimension for each axis of the block they were laid out in.
         axis: of `ids`.
         length: of the computed shape it is in.
-        is_free: whether it becomes -1, what is left over, because other things than channels count in it.
+        is_free: whether it becomes what is left over or comes in, because other things than channels count in it.
     """
 
     node: fx.Node
@@ -104,6 +109,15 @@ class Indices:
 
 
 @dataclass(frozen=True)
+class Drop:
+    """An argument of a node that is left out when one of `ids` goes."""
+
+    node: fx.Node
+    argument: int
+    ids: Ids
+
+
+@dataclass(frozen=True)
 class Balance:
     """Groups that must keep equally many channels: (groups, size) identities."""
 
@@ -140,6 +154,7 @@ class Channels:
     literals: list[Literal]
     indices: list[Indices]
     picks: list[Pick]
+    drops: list[Drop]
     balances: list[Balance]
     locked: dict[int, str]
     layer_names: dict[str, str]
@@ -163,7 +178,7 @@ class Channels:
 
     def output_axis(self, owner: str) -> ParameterAxis | None:
         """The axis of a layer's filters."""
-        return next((a for a in self.axes if a.owner == owner and a.produces and a.tensor == "weight"), None)
+        return next((a for a in self.axes if a.owner == owner and a.produces and a.is_weight), None)
 
     def lock_reason(self, owner: str) -> str | None:
         """Why none of a layer's filters can be removed; None if some can."""
@@ -216,7 +231,7 @@ def _group(channels: Channels) -> list[Group]:
 
 def _width(units: list[int], filters: list[ParameterAxis]) -> int:
     """How often a unit occurs among the filters of a layer, at least."""
-    counts = [int((axis.occurring == units[0]).sum()) for axis in filters if axis.tensor != "bias"]
+    counts = [int((axis.occurring == units[0]).sum()) for axis in filters if axis.is_weight]
     return min(counts, default=1)
 
 

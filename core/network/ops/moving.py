@@ -178,11 +178,26 @@ def build_gather(builder: Builder, node: OnnxNode) -> Value:
     if is_embedding(node):
         return build_embedding(builder, node)
     axis = node.attribute("axis", 0)
+    if node.is_constant(1) and (known := _known_sizes(node)) is not None:
+        return builder.constant(known)
     if node.is_constant(1) and not node.is_constant(0) and node.tensor(1).dim() == 1:
         indices = node.tensor(1).tolist()
         if all(index >= 0 for index in indices):
             return builder.call(moves.take, node.input(0), indices=indices, axis=axis)
     return builder.call(moves.gather, node.input(0), node.input(1), axis=axis)
+
+
+def _known_sizes(node: OnnxNode) -> torch.Tensor | None:
+    """What a constant index picks from the sizes of a value, where these are known without running."""
+    maker = node.source.producer.get(node.name(0))
+    if maker is None or node.source.nodes[maker].op_type != "Shape" or node.source.nodes[maker].attribute:
+        return None
+    sizes, places = node.source.shape(node.source.nodes[maker].input[0]), node.tensor(1)
+    if sizes is None or not all(-len(sizes) <= place < len(sizes) for place in places.reshape(-1).tolist()):
+        return None
+    picked = [sizes[place] for place in places.reshape(-1).tolist()]
+    numbers = [size for size in picked if isinstance(size, int)]
+    return torch.tensor(numbers).reshape(places.shape) if len(numbers) == len(picked) else None
 
 
 @operator("Pad")
@@ -239,6 +254,8 @@ def build_depth_to_space(builder: Builder, node: OnnxNode) -> Value:
 
 @operator("SpaceToDepth")
 def build_space_to_depth(builder: Builder, node: OnnxNode) -> Value:
+    if node.attribute("mode", "DCR") != "DCR":
+        raise Unsupported("SpaceToDepth in another order than DCR")
     return builder.call(moves.space_to_depth, node.input(0), blocksize=node.attribute("blocksize"))
 
 
