@@ -24,6 +24,9 @@ OWNERS = {
     *("Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"),
     *("BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"),
     *("RMSNormalization", "SimplifiedLayerNormalization", "PRelu"),
+    *("com.microsoft." + name for name in ("Attention", "MultiHeadAttention", "BiasGelu", "FastGelu")),
+    *("com.microsoft." + name for name in ("FusedConv", "FusedMatMul", "FusedGemm", "EmbedLayerNormalization")),
+    *("com.microsoft." + name for name in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")),
 }
 """Operators that own every floating constant they read, however small."""
 

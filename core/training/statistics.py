@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from core.formulas import formula_of
+from core.network.one_sample import find_one_sample
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 MOST_BYTES = 2**30
@@ -31,9 +32,10 @@ def reestimate(graph: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -> 
     it give with their new ones.
 
     Returns:
-        How many norms there are. Without any, or without a batch, nothing is changed.
+        How many norms there are. Without any, without a batch, or where the graph runs its samples one by one,
+        nothing is changed.
     """
-    norms = norms_of(graph)
+    norms = [] if find_one_sample(graph) else norms_of(graph)
     momenta = [norm.momentum for norm in norms]
     graph.eval()
     for norm in norms:

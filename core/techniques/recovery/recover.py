@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from core.network.layer import Layer
 from core.network.network import Network
+from core.network.one_sample import find_one_sample
 from core.techniques.registry import technique
 from core.training.objective import before_softmax
 from core.training.statistics import (
@@ -73,6 +74,8 @@ def win_back_statistics(network: Network, ctx: Context) -> None:
 
 def statistics_from_data(room: Classroom, network: Network, ctx: Context) -> str:
     """Batch norms where there are any, else channels. Returns what was done, in words."""
+    if find_one_sample(room.graph) or find_one_sample(room.teacher):
+        return "statistics left as they are, since the network takes its samples one by one"
     samples = ctx.data.calibrate
     if norms_of(room.graph):
         batches = samples.batches(min(BATCH, len(samples)), ctx.generator)

@@ -20,6 +20,7 @@ from core.formulas.bias import WIDEST
 from core.network.exporter import float_type
 from core.network.fold_add import fold_additions
 from core.network.fold_bn import fold_batch_norms
+from core.network.one_sample import find_one_sample
 from core.quantizers import ActivationQuantizer
 from core.quantizers.correction import correct_biases, mean_outputs
 from core.quantizers.links import link_biases
@@ -93,9 +94,10 @@ def insert_quantizers(network: Network, layers: list[Layer]) -> list[ActivationQ
 def calibration_graph(network: Network) -> tuple[fx.GraphModule, int]:
     """What to run calibration samples through, and how many at once."""
     try:
-        return network.train_graph(), BATCH
+        graph = network.train_graph()
     except StepError:
         return network.graph, 1
+    return (network.graph, 1) if find_one_sample(graph) else (graph, BATCH)
 
 
 def observer(step: steps.Int8Quantization) -> Callable[[], Observer]:
