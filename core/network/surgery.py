@@ -38,8 +38,10 @@ def remove_units(network: Network, channels: Channels, units: Iterable[int]) -> 
         _recount(network, literal, removed)
     for indices in channels.indices:
         _renumber(indices, removed)
+    instead: dict[fx.Node, fx.Node] = {}
     for pick in channels.picks:
-        _rewrite(network, pick, removed)
+        if removed[pick.axis_ids].any():
+            instead[pick.node] = _rewrite(network, pick, instead.get(pick.root, pick.root), removed)
     for drop in channels.drops:
         _leave_out(network, drop, removed)
     network.graph.recompile()
@@ -181,18 +183,17 @@ def _overwrite(network: Network, literal: Literal, size: int) -> None:
     computed.update_kwarg("sizes", [size if other == literal.position else value for other, value in enumerate(sizes)])
 
 
-def _rewrite(network: Network, pick: Pick, removed: NDArray[np.bool_]) -> None:
+def _rewrite(network: Network, pick: Pick, root: fx.Node, removed: NDArray[np.bool_]) -> fx.Node:
     """A chain of reshapes and transposes, or a slice in steps, as the `Gather` that it amounts to."""
-    if not removed[pick.axis_ids].any():
-        return
     rank = np.cumsum(~removed[pick.axis_ids]) - 1
     kept = pick.positions[~removed[pick.axis_ids[pick.positions]]]
     with network.graph.graph.inserting_before(pick.node):
         literals: dict[str, Any] = {"indices": [int(place) for place in rank[kept]], "axis": pick.axis}
-        made = network.graph.graph.call_function(take, (pick.root,), literals)
+        made = network.graph.graph.call_function(take, (root,), literals)
     made.meta.update(value=pick.node.meta.get("value"), source=())
     pick.node.replace_all_uses_with(made)
-    _remove_chain(network, pick.node, pick.root)
+    _remove_chain(network, pick.node, root)
+    return made
 
 
 def _leave_out(network: Network, drop: Drop, removed: NDArray[np.bool_]) -> None:

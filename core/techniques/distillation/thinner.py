@@ -1,6 +1,6 @@
 """A thinner copy: the same network with a fraction of its channels, everywhere alike."""
 
-from math import lcm
+from math import gcd, lcm
 
 import numpy as np
 import torch
@@ -43,8 +43,8 @@ def filter_norms(network: Network, channels: Channels) -> NDArray[np.float64]:
     """(units,) squared norm of the filters of each unit, over all layers that it is computed in."""
     norms = np.zeros(channels.count)
     for axis in channels.axes:
-        if axis.produces and axis.tensor == "weight":
-            weight: torch.Tensor = network.graph.get_submodule(axis.owner).weight  # pyright: ignore[reportAssignmentType]
+        if axis.produces and axis.is_weight and axis.parts is None:
+            weight: torch.Tensor = getattr(network.graph.get_submodule(axis.owner), axis.tensor)
             squares = weight.double().movedim(axis.axis, 0).flatten(1).square().sum(1)
             np.add.at(norms, axis.ids, squares.cpu().numpy())
     return norms
@@ -53,7 +53,7 @@ def filter_norms(network: Network, channels: Channels) -> NDArray[np.float64]:
 def surplus(group: Group, norms: NDArray[np.float64], width: float) -> NDArray[np.int64]:
     """The units that go: equally many of each balanced part, the smallest first."""
     parts = [group.units[group.parts == part] for part in np.unique(group.parts)]
-    multiple, size = lcm(ROUND_TO, len(parts)), len(group.units)
+    multiple, size = lcm(ROUND_TO // gcd(ROUND_TO, group.width), len(parts)), len(group.units)
     kept = size if size <= multiple else min(size, max(1, round(width * size / multiple)) * multiple)
     gone = (size - kept) // len(parts)
     return np.concatenate([part[np.argsort(norms[part], kind="stable")[:gone]] for part in parts])

@@ -159,8 +159,9 @@ class Pruner:
         return [int(part.sum()) for part in np.split(chosen, ends[:-1])]
 
     def _unit(self, group: Group) -> int:
-        """Counts are multiples of `round_to` and of the balanced parts."""
-        return int(np.lcm(self.round_to, len(np.unique(group.parts))))
+        """Counts are multiples of the balanced parts, and the filters they stand for of `round_to`."""
+        units = self.round_to // np.gcd(self.round_to, group.width)
+        return int(np.lcm(units, len(np.unique(group.parts))))
 
     def _round(self, group: Group, kept: int) -> int:
         """The nearest allowed count: at least one multiple, at most all."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from core.network.channels import analyse
 from core.network.layer import Layer
 from core.network.network import Network
+from core.network.ops.recurrent import Recurrent
 from core.network.shapes import value_shapes
 from core.network.surgery import remove_units
 from core.network.units import Channels, Group
@@ -38,7 +39,7 @@ TAYLOR_BATCH = 64
 @technique(steps.FilterPruning)
 def prune_filters(network: Network, step: steps.FilterPruning, ctx: Context) -> None:
     ctx.progress(0.0, "finding what depends on what")
-    channels = analyse(network)
+    channels = analyse(network, approximate=step.approximate)
     groups = chosen_groups(network, channels, step)
     worth = score(network, channels, groups, step.criterion, ctx)
     pruner = Pruner(channels, groups, worth, step.round_to, step.scope == "global")
@@ -54,6 +55,9 @@ def prune_filters(network: Network, step: steps.FilterPruning, ctx: Context) -> 
             f"rounding counts to multiples of {step.round_to} leaves nothing to remove",
             hint="Ask for more, or set `round_to` to a smaller number.",
         )
+    averaged = int(removed[channels.approximate].sum())
+    if averaged:
+        ctx.note(f"approximate: normalisations average over {averaged} channels fewer")
     remove_units(network, channels, np.flatnonzero(removed))
     for group in groups:
         gone = int(removed[group.units].sum())
@@ -133,8 +137,8 @@ def layer_costs(network: Network, channels: Channels) -> list[LayerCost]:
     """Multiply-accumulates of every layer with weights, as a product over the axes of its weight."""
     shapes = value_shapes(network)
     costs = []
-    for layer in network.layers(having="weight"):
-        axes = [axis for axis in channels.axes if axis.owner == str(layer.node.target) and axis.tensor == "weight"]
+    for layer in [matrix for whole in network.layers(having="weight") for matrix in whole.matrices()]:
+        axes = [axis for axis in channels.axes if axis.owner == str(layer.node.target) and axis.tensor == layer.tensor]
         outputs = next((axis for axis in axes if axis.produces), None)
         if outputs is not None:
             inputs = next((axis for axis in axes if not axis.produces), None)
@@ -144,7 +148,11 @@ def layer_costs(network: Network, channels: Channels) -> list[LayerCost]:
 
 def _per_pair(layer: Layer, shapes: dict[Any, Any]) -> float:
     """Multiply-accumulates of a layer for each pair of an output and an input channel."""
+    if layer.kind == "Gather":
+        return 0.0
     if layer.kind in ("Gemm", "MatMul"):
         return float(np.prod(shapes[layer.node][:-1]))
+    if isinstance(layer.module, Recurrent):
+        return float(np.prod(shapes[layer.node.args[0]][:-1]))
     walked = layer.node.args[0] if layer.kind == "ConvTranspose" else layer.node
     return float(np.prod(layer.weight.shape[2:]) * np.prod(shapes[walked][2:]))

@@ -27,19 +27,19 @@ Scores = NDArray[np.float64]
 
 def filter_shares(network: Network, channels: Channels) -> Scores:
     """(units,) l1: what part of the absolute weights its filters are, added over the layers."""
-    axes = [a for a in channels.axes if a.produces and a.tensor == "weight"]
+    axes = [a for a in channels.axes if a.produces and a.is_weight]
     return _shares(network, channels, axes, torch.abs)
 
 
 def group_shares(network: Network, channels: Channels) -> Scores:
     """(units,) l2: what part of the squared weights goes with the unit, added over the layers."""
-    axes = [a for a in channels.axes if a.tensor == "weight" and not _is_norm(network, a)]
+    axes = [a for a in channels.axes if a.is_weight and _tensor(network, a).dim() > 1]
     return _shares(network, channels, axes, torch.square)
 
 
 def scale_shares(network: Network, channels: Channels) -> Scores:
     """(units,) what part of the batch-norm scales is its own, added over the norms; NaN where it has none."""
-    axes = [a for a in channels.axes if a.tensor == "weight" and _is_norm(network, a)]
+    axes = [a for a in channels.axes if a.is_weight and _is_norm(network, a)]
     scores = _shares(network, channels, axes, torch.abs)
     normed = np.zeros(channels.count, dtype=bool)
     for axis in axes:
@@ -58,7 +58,7 @@ def taylor(network: Network, channels: Channels, losses: Iterable[Tensor]) -> Sc
         for axis in axes:
             tensor = _tensor(network, axis)
             if tensor.grad is not None:
-                np.add.at(change, axis.ids, _along(tensor.detach() * tensor.grad, axis.axis))
+                _add_along(change, axis, tensor.detach() * tensor.grad)
         total += change**2
         batches += 1
     network.graph.zero_grad(set_to_none=True)
@@ -72,14 +72,18 @@ def _shares(
     for axis in axes:
         sizes = measure(_tensor(network, axis).detach())
         whole = float(sizes.double().sum())
-        if whole == 0:
-            continue
-        if axis.parts is None:
-            np.add.at(scores, axis.ids, _along(sizes, axis.axis) / whole)
-            continue
-        for rows, ids in zip(sizes.chunk(len(axis.parts)), axis.parts, strict=True):
-            np.add.at(scores, ids, _along(rows, axis.axis) / whole)
+        if whole != 0:
+            _add_along(scores, axis, sizes / whole)
     return scores
+
+
+def _add_along(scores: Scores, axis: ParameterAxis, values: Tensor) -> None:
+    """Add what a tensor holds at each place of an axis to the score of the unit there."""
+    if axis.parts is None:
+        np.add.at(scores, axis.ids, _along(values, axis.axis))
+        return
+    for rows, ids in zip(values.chunk(len(axis.parts)), axis.parts, strict=True):
+        np.add.at(scores, ids, _along(rows, axis.axis))
 
 
 def _tensor(network: Network, axis: ParameterAxis) -> Tensor:

@@ -31,11 +31,11 @@ class MagnitudePruning(LayerStep):
 
 
 class FilterPruning(LayerStep):
-    """Remove whole filters, with everything that depended on them. Smaller and really faster."""
+    """Remove whole filters, attention heads and hidden units, with all that depended on them. Really faster."""
 
     stage = Stage.STRUCTURE
     family = "pruning"
-    kinds: ClassVar[tuple[str, ...]] = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+    kinds: ClassVar[tuple[str, ...]] = MATRICES
 
     technique: Literal["prune.filters"] = "prune.filters"
     criterion: Literal["l1", "l2", "bn_scale", "taylor"] = Field(
@@ -59,6 +59,12 @@ class FilterPruning(LayerStep):
         ge=1,
         le=64,
         description="Filter counts stay multiples of this: runtimes are fast only on full registers.",
+    )
+
+    approximate: bool = Field(
+        default=False,
+        description="Whether channels may go that a normalisation averages over, as the width of a transformer is. "
+        "What is left is then averaged over fewer: an approximation even where the removed channels were zero.",
     )
 
     @model_validator(mode="after")
