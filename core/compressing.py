@@ -81,10 +81,11 @@ def prepare(job: Job, folder: Path, events: Events, clock: Clock) -> Run:
     scratch = folder / "tmp"
     original = scratch / "original.onnx"
     network.to_onnx(original)
-    interface = interface_of(network.source)
+    axes = network.sample_axes()
+    interface = interface_of(network.source, axes)
     events.progress("importing", 0.02, "reading the data")
     data, warnings = load_data(job.data, folder / "inputs", scratch, interface, job.task, job.seed)
-    measurer = Measurer(original, job.task, job.measuring, one_sample(data.roles, interface), scratch)
+    measurer = Measurer(original, job.task, job.measuring, one_sample(data.roles, interface), scratch, axes)
     checkpoints = Checkpoints(folder / "checkpoints", job)
     run = Run(
         job,

@@ -9,6 +9,7 @@ from torch import fx
 from core.interface import Interface, Port, interface_of
 from core.measure.costs import Costs, LayerCost
 from core.measure.runner import Arrays
+from core.network.axes import NEW
 from core.network.channels import analyse
 from core.network.layer import Layer
 from core.network.names import layer_names
@@ -32,7 +33,7 @@ def inspect(network: Network, size: int, scratch: Path) -> Inspection:
         scratch: folder for what onnxruntime writes.
     """
     proto = network.source
-    interface = interface_of(proto)
+    interface = interface_of(proto, network.sample_axes())
     inputs = made_up(network, interface)
     costs = Costs(proto, inputs, scratch, samples=interface.batch or 1)
     channels, notes = channels_of(network)
@@ -62,7 +63,8 @@ def inspect(network: Network, size: int, scratch: Path) -> Inspection:
 def made_up(network: Network, interface: Interface) -> Arrays | None:
     """Inputs of one run; None where a sample would be too big."""
     try:
-        tensors = example_arguments(network.index, batch=interface.batch or 1)
+        axes = [None if port.axis == NEW else port.axis for port in interface.inputs]
+        tensors = example_arguments(network.index, batch=interface.batch or 1, axes=axes)
     except ProblemError:
         return None
     return {

@@ -1,32 +1,56 @@
 """What a model takes and gives: names, element types, shapes. The side of a network that users build on."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
+from core.network.axes import NEW, Axes, output_axes
 from modelpress.problem import ModelError
 
 Size = int | str | None
+Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output. A free size is a name, or None where it has none."""
+    """One input or output. A free size is a name, or None where it has none.
+
+    Attributes:
+        axis: where its samples are, NEW where the file holds one without an axis, None where all samples share it.
+    """
 
     name: str
     dtype: np.dtype
     shape: tuple[Size, ...]
+    axis: int | None = 0
 
     @property
     def batch(self) -> int | None:
-        """The number of samples that the leading axis is fixed to; None where it is free."""
-        return self.shape[0] if self.shape and isinstance(self.shape[0], int) else None
+        """The number of samples that it is fixed to; None where that is free, or it has none."""
+        if self.axis == NEW:
+            return 1
+        size = None if self.axis is None else self.shape[self.axis]
+        return size if isinstance(size, int) else None
 
     @property
     def sample_shape(self) -> tuple[Size, ...]:
-        return self.shape[1:]
+        """What is shared has this shape in every sample."""
+        if self.axis is None or self.axis == NEW:
+            return self.shape
+        return self.shape[: self.axis] + self.shape[self.axis + 1 :]
+
+    def to_file(self, rows: np.ndarray) -> np.ndarray:
+        """(samples, *sample_shape) as the file takes it; of what is shared, that of the first sample."""
+        return rows[0] if self.axis is None or self.axis == NEW else np.moveaxis(rows, 0, self.axis)
+
+    def to_samples(self, value: np.ndarray, count: int) -> np.ndarray:
+        """What the file gives for `count` samples as (count, *sample_shape)."""
+        if self.axis is None:
+            return np.broadcast_to(value, (count, *value.shape))
+        return value[None] if self.axis == NEW else np.moveaxis(value, self.axis, 0)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype.name} [{', '.join('?' if s is None else str(s) for s in self.shape)}]"
@@ -34,7 +58,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Interface:
-    """Inputs and outputs in order. The leading axis of every input counts samples."""
+    """Inputs and outputs in order. Everywhere but in the file the leading axis of every value counts samples."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -43,6 +67,19 @@ class Interface:
     def batch(self) -> int | None:
         """The only batch size that the model takes, or None where it takes any."""
         return next((port.batch for port in self.inputs if port.batch is not None), None)
+
+    def takes_alone(self, rows: Mapping[str, np.ndarray]) -> bool:
+        """Whether samples can't go together, since they differ in an input of which the file takes one for all."""
+        given = (rows[port.name] for port in self.inputs if port.axis is None)
+        return any(not np.array_equal(value, np.broadcast_to(value[:1], value.shape)) for value in given)
+
+    def to_file(self, rows: Mapping[str, np.ndarray]) -> Arrays:
+        """Inputs by name, (samples, ...), as the file takes them."""
+        return {port.name: np.ascontiguousarray(port.to_file(rows[port.name])) for port in self.inputs}
+
+    def to_samples(self, values: Mapping[str, np.ndarray], count: int) -> Arrays:
+        """Outputs by name for `count` samples, (count, ...)."""
+        return {port.name: port.to_samples(values[port.name], count) for port in self.outputs}
 
     def input(self, name: str) -> Port:
         return next(port for port in self.inputs if port.name == name)
@@ -60,8 +97,11 @@ class Interface:
         return found
 
 
-def interface_of(proto: ModelProto) -> Interface:
+def interface_of(proto: ModelProto, axes: Axes | None = None) -> Interface:
     """The interface of a model; old files list initialisers among the inputs, which are left out.
+
+    Args:
+        axes: where the inputs have their samples; on the first axis if left out.
 
     Raises:
         ModelError: an input or output that is not a plain tensor, or a model without inputs or outputs.
@@ -73,7 +113,13 @@ def interface_of(proto: ModelProto) -> Interface:
         raise ModelError(
             f"the model has {len(inputs)} inputs and {len(outputs)} outputs; it needs one of each at least"
         )
-    return Interface(inputs, outputs)
+    if axes is None:
+        axes = tuple(0 if port.shape else None for port in inputs)
+    places = output_axes([port.shape for port in inputs], axes, [port.shape for port in outputs])
+    return Interface(
+        tuple(replace(port, axis=axis) for port, axis in zip(inputs, axes, strict=True)),
+        tuple(replace(port, axis=axis) for port, axis in zip(outputs, places, strict=True)),
+    )
 
 
 def _port(value: ValueInfoProto) -> Port:

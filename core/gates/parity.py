@@ -60,12 +60,13 @@ def relative_error(network: Network, model: Path, interface: Interface, inputs: 
 def in_torch(network: Network, interface: Interface, inputs: Arrays) -> Arrays:
     """Outputs of the torch form; a network of fixed batch gets the samples piece by piece, as the file does."""
     count = len(next(iter(inputs.values())))
-    size = interface.batch or count
+    size = interface.batch or (1 if interface.takes_alone(inputs) else count)
     pieces = []
     with torch.no_grad():
         for start in range(0, count - count % size, size):
-            tensors = {name: torch.from_numpy(array[start : start + size]) for name, array in inputs.items()}
-            pieces.append({name: value.cpu().numpy() for name, value in network(tensors).items()})
+            rows = interface.to_file({name: array[start : start + size] for name, array in inputs.items()})
+            found = network({name: torch.from_numpy(array) for name, array in rows.items()})
+            pieces.append(interface.to_samples({name: value.cpu().numpy() for name, value in found.items()}, size))
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
@@ -86,7 +87,7 @@ def check_quantised(network: Network, model: Path, interface: Interface, inputs:
         UnsoundError: naming the quantiser or output.
     """
     size = interface.batch or len(next(iter(inputs.values())))
-    few = {name: array[:size] for name, array in inputs.items()}
+    few = interface.to_file({name: array[:size] for name, array in inputs.items()})
     names = network.export().names
     theirs = run_with_values(model, [names[node] for node in edges], few)
     tensors = network.arguments({name: torch.from_numpy(array) for name, array in few.items()})

@@ -36,9 +36,9 @@ class LayerFigures:
     ran_as: list[str] = field(default_factory=list)
 
 
-def measure_layers(proto: ModelProto, inputs: Arrays, scratch: Path) -> list[LayerFigures]:
-    """Layers in order, then `(other)`: the time of what belongs to no layer."""
-    costs = Costs(proto, inputs, scratch)
+def measure_layers(proto: ModelProto, inputs: Arrays, scratch: Path, samples: int | None = None) -> list[LayerFigures]:
+    """Layers in order, then `(other)`: the time of what belongs to no layer. For the arguments see `Costs`."""
+    costs = Costs(proto, inputs, scratch, samples)
     names = layer_names(costs.source)
     layers = {
         cost.node: LayerFigures(

@@ -17,6 +17,7 @@ from core.measure.latency import time_pair
 from core.measure.layers import LayerFigures, measure_layers
 from core.measure.quality import Reference, measure_quality
 from core.measure.runner import RUNTIME_ERRORS, Arrays, Runner, load_model, open_session
+from core.network.axes import Axes
 from core.wording import message_of
 from modelpress.job import Measuring
 from modelpress.problem import ModelError
@@ -31,6 +32,7 @@ class Measurer:
         original: file of the original, which everything is compared with.
         sample: inputs of one sample, to find shapes and to time with.
         scratch: folder for what onnxruntime writes.
+        axes: where the model's inputs have their samples; on the first axis if left out.
     """
 
     original: Path
@@ -38,13 +40,14 @@ class Measurer:
     how: Measuring
     sample: Arrays
     scratch: Path
+    axes: Axes | None = None
     reference: Reference = field(init=False)
     session: onnxruntime.InferenceSession = field(init=False)
     interface: Interface = field(init=False)
 
     def __post_init__(self) -> None:
         proto = onnx.load(self.original)
-        self.interface = interface_of(proto)
+        self.interface = interface_of(proto, self.axes)
         self.session = load_model(self.original, self.how.threads)
         runner = Runner(self.session, self.interface)
         try:
@@ -65,7 +68,7 @@ class Measurer:
 
     def costs(self, model: Path) -> list[Figure]:
         """`parameters`, `nonzeros`, `macs` of one sample, `bytes`."""
-        counted = Costs(onnx.load(model), self.batch(1), self.scratch)
+        counted = Costs(onnx.load(model), self.fed(1), self.scratch, samples=self.interface.batch or 1)
         macs = counted.macs
         return [
             Figure("parameters", counted.parameters),
@@ -80,7 +83,7 @@ class Measurer:
         figures = []
         for size in self.batch_sizes:
             try:
-                timing = time_pair(self.session, candidate, self.batch(size), self.how.repeats)
+                timing = time_pair(self.session, candidate, self.fed(size), self.how.repeats)
             except RUNTIME_ERRORS:  # a declared free batch that only works at 1
                 figures.append(Figure(f"latency_ms_b{size}", None, "ms"))
                 continue
@@ -88,10 +91,10 @@ class Measurer:
         return figures
 
     def footprint(self, model: Path) -> list[Figure]:
-        return measure_footprint(model, self.batch(1), self.how.threads)
+        return measure_footprint(model, self.fed(1), self.how.threads)
 
     def layers(self, model: Path) -> list[LayerFigures]:
-        return measure_layers(onnx.load(model), self.batch(1), self.scratch)
+        return measure_layers(onnx.load(model), self.fed(1), self.scratch, samples=self.interface.batch or 1)
 
     def everything(self, model: Path, subject: str, samples: Samples) -> list[Measurement]:
         """All figures of a model but those on the test samples and of its layers."""
@@ -108,6 +111,10 @@ class Measurer:
         """The sample `size` times over, or as often as the model's fixed batch asks."""
         count = self.interface.batch or size
         return {name: np.repeat(array[:1], count, axis=0) for name, array in self.sample.items()}
+
+    def fed(self, size: int) -> Arrays:
+        """`batch` as the file takes it."""
+        return self.interface.to_file(self.batch(size))
 
 
 def one_sample(samples: list[Samples], interface: Interface) -> Arrays:

@@ -83,10 +83,10 @@ class Runner:
 
     def run(self, inputs: Arrays) -> Arrays:
         """(batch, ...) outputs by name for (batch, ...) inputs by name."""
-        size = self.interface.batch
         count = len(next(iter(inputs.values())))
-        if size is None or size == count:
-            return run_session(self.session, self.names, inputs)
+        size = self.interface.batch or (1 if self.interface.takes_alone(inputs) else count)
+        if size == count:
+            return self._together(inputs, count)
         pieces = [self._padded(inputs, start, size) for start in range(0, count, size)]
         return {name: np.concatenate([piece[name] for piece in pieces])[:count] for name in self.names}
 
@@ -95,4 +95,8 @@ class Runner:
         count = len(next(iter(inputs.values())))
         rows = np.minimum(np.arange(start, start + size), count - 1)
         piece = {name: array[rows] for name, array in inputs.items()}
-        return run_session(self.session, self.names, piece)
+        return self._together(piece, size)
+
+    def _together(self, inputs: Arrays, count: int) -> Arrays:
+        found = run_session(self.session, self.names, self.interface.to_file(inputs))
+        return self.interface.to_samples(found, count)

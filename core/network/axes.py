@@ -10,11 +10,12 @@ from itertools import islice, product
 
 from torch import Tensor
 
-from core.network.source import Shape
 from modelpress.problem import StepError
 
 NEW = -1
 """The file holds one sample, without an axis for it."""
+
+Sizes = Sequence[int | str | None]
 
 Axes = tuple[int | None, ...]
 """By input or output: the samples' axis, NEW, or None where one value serves all samples."""
@@ -25,12 +26,12 @@ MOST = 24
 LIKE_BATCH = re.compile(r"(n|b|bs|bsz|.*batch.*|.*samples?)", re.IGNORECASE)
 
 
-def likely_axes(shapes: Sequence[Shape]) -> list[Axes]:
+def likely_axes(shapes: Sequence[Sizes]) -> list[Axes]:
     """Places of the samples in inputs of these shapes, each once. A name like `batch` is believed where it stands."""
     return list(dict.fromkeys(islice(_suggested(shapes), MOST)))
 
 
-def _suggested(shapes: Sequence[Shape]) -> Iterator[Axes]:
+def _suggested(shapes: Sequence[Sizes]) -> Iterator[Axes]:
     names = dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str))
     telling = [name for name in names if LIKE_BATCH.fullmatch(name)]
     yield from (_named(name, shapes) for name in telling)
@@ -45,18 +46,18 @@ def _suggested(shapes: Sequence[Shape]) -> Iterator[Axes]:
         yield tuple(NEW if shape else None for shape in shapes)
 
 
-def _options(shape: Shape, telling: list[str]) -> list[int]:
+def _options(shape: Sizes, telling: list[str]) -> list[int]:
     """Axes that are free or 1; the one of a telling name alone where there is one."""
     found = [axis for axis, size in enumerate(shape) if not isinstance(size, int) or size == 1]
     return [axis for axis in found if shape[axis] in telling] or found
 
 
-def _named(name: str, shapes: Sequence[Shape]) -> Axes:
+def _named(name: str, shapes: Sequence[Sizes]) -> Axes:
     """Where the name stands; the first axis where it is free without a name."""
-    return tuple(shape.index(name) if name in shape else 0 if shape[:1] == [None] else None for shape in shapes)
+    return tuple(shape.index(name) if name in shape else 0 if shape and shape[0] is None else None for shape in shapes)
 
 
-def _leading(shapes: Sequence[Shape]) -> Axes | None:
+def _leading(shapes: Sequence[Sizes]) -> Axes | None:
     """The first axis of all inputs that have the same size there; free sizes and 1 count as one."""
     sizes = {shape[0] if isinstance(shape[0], int) else 1 for shape in shapes if shape}
     if len(sizes) == 1:
@@ -66,18 +67,46 @@ def _leading(shapes: Sequence[Shape]) -> Axes | None:
     return None
 
 
-def samples_at_once(shapes: Sequence[Shape], axes: Axes) -> int | None:
+def are_plain(shapes: Sequence[Sizes], axes: Axes) -> bool:
+    """Whether there is nothing to prove: a name tells, or the first axis is free or 1 wherever there is one."""
+    sizes = [_size(shape, axis) for shape, axis in zip(shapes, axes, strict=True)]
+    if any(isinstance(size, str) and LIKE_BATCH.fullmatch(size) for size in sizes):
+        return True
+    firsts = [axis == (0 if shape else None) for shape, axis in zip(shapes, axes, strict=True)]
+    return all(firsts) and not any(isinstance(size, int) and size != 1 for size in sizes)
+
+
+def samples_at_once(shapes: Sequence[Sizes], axes: Axes) -> int | None:
     """How many samples the file takes at once, 1 where that is free; None where its inputs disagree."""
     sizes = {size for shape, axis in zip(shapes, axes, strict=True) if isinstance(size := _size(shape, axis), int)}
     return None if len(sizes) > 1 else sizes.pop() if sizes else 1
 
 
-def is_free(shapes: Sequence[Shape], axes: Axes) -> bool:
+def output_axes(inputs: Sequence[Sizes], axes: Axes, outputs: Sequence[Sizes]) -> Axes:
+    """Where outputs of the declared shapes have the samples: at the inputs' name or number, else first."""
+    sizes = [_size(shape, axis) for shape, axis in zip(inputs, axes, strict=True) if axis is not None]
+    names = [size for size in sizes if isinstance(size, str)]
+    fixed = next((size for size in sizes if isinstance(size, int)), None)
+    return tuple(_output_axis(shape, names, fixed) for shape in outputs)
+
+
+def _output_axis(shape: Sizes, names: list[str], fixed: int | None) -> int:
+    named = next((axis for axis, size in enumerate(shape) if size in names), None)
+    if named is not None:
+        return named
+    if not shape:
+        return NEW
+    if fixed is None or shape[0] is None:
+        return 0
+    return next((axis for axis, size in enumerate(shape) if size == fixed), NEW if fixed == 1 else 0)
+
+
+def is_free(shapes: Sequence[Sizes], axes: Axes) -> bool:
     """Whether the file declares that it takes any number of samples."""
     return not any(isinstance(_size(shape, axis), int) for shape, axis in zip(shapes, axes, strict=True))
 
 
-def _size(shape: Shape, axis: int | None) -> int | str | None:
+def _size(shape: Sizes, axis: int | None) -> int | str | None:
     return None if axis is None else 1 if axis == NEW else shape[axis]
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from core.network.axes import Axes, for_each, likely_axes, shared, to_file, to_samples
+from core.network.axes import Axes, are_plain, for_each, likely_axes, shared, to_file, to_samples
 from core.network.ops.shape import concat, reshape
 from core.network.source import Source
 from core.network.trial import Trial
@@ -33,21 +33,41 @@ def batched(
     Raises:
         StepError: no rung of the ladder holds.
     """
+    found = _climb(graph, source, example, device)
+    if found is None:
+        raise StepError(
+            "the network gives other results for a batch than for its samples one by one",
+            hint="Export it with a dynamic batch axis.",
+        )
+    return found[0]
+
+
+def sample_axes(graph: fx.GraphModule, source: Source, device: torch.device) -> Axes:
+    """Where the inputs of the file have their samples: as their shapes tell, or as it is proved where these don't."""
+    shapes = [source.declared(value) for value in source.inputs]
+    [first, *_] = likely_axes(shapes)
+    if are_plain(shapes, first):
+        return first
+    found = _climb(graph, source, None, device)
+    return found[1] if found else first
+
+
+def _climb(
+    graph: fx.GraphModule, source: Source, example: list[Tensor] | None, device: torch.device
+) -> tuple[fx.GraphModule, Axes] | None:
+    """The graph of the first rung that holds, and where the inputs have their samples."""
     likely = likely_axes([source.declared(value) for value in source.inputs])
     trials = [Trial(graph, source, axes, example, device) for axes in likely if any(axis is not None for axis in axes)]
     for is_freed in (False, True):
         for trial in trials:
             candidate = _freed(graph, trial.at_once) if is_freed else graph
             if (outputs := trial.holds(candidate)) is not None:
-                return _samples_first(candidate, trial, outputs)
+                return _samples_first(candidate, trial, outputs), trial.axes
     for trial in trials:
         for is_mapped in (True, False):
             if (found := trial.one_by_one(is_mapped)) is not None:
-                return found
-    raise StepError(
-        "the network gives other results for a batch than for its samples one by one",
-        hint="Export it with a dynamic batch axis.",
-    )
+                return found, trial.axes
+    return None
 
 
 def _samples_first(graph: fx.GraphModule, trial: Trial, outputs: Axes) -> fx.GraphModule:

@@ -13,6 +13,7 @@ from onnx import ModelProto, TypeProto
 from torch import Tensor, fx, nn
 
 from core.network import batching, checkpoint
+from core.network.axes import Axes
 from core.network.checks import check_model
 from core.network.exporter import Export, export, output_nodes
 from core.network.finite import check_finite
@@ -139,6 +140,10 @@ class Network:
         """A graph on the same modules that takes batches of any size; see `batching`."""
         arguments = None if example is None else self.arguments(example)
         return batching.batched(self.graph, self._source, arguments, self.device)
+
+    def sample_axes(self) -> Axes:
+        """Where the file's inputs have their samples; see `axes`."""
+        return batching.sample_axes(self.graph, self._source, self.device)
 
     def to(self, device: torch.device | str) -> Network:
         """Move the tensors; those of the shape plane stay on the CPU. Parameters keep their identity."""
