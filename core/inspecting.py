@@ -47,7 +47,7 @@ def inspect(network: Network, size: int, scratch: Path) -> Inspection:
         bytes=size,
         weight_bytes=costs.bytes,
         peak_activation_bytes=costs.peak_activation_bytes,
-        counted_on={name: list(array.shape) for name, array in (inputs or {}).items()} if costs.runs else {},
+        counted_on={name: list(array.shape) for name, array in (inputs or {}).items()} if costs.has_run else {},
         prunable=sum(layer.prunable or 0 for layer in layers) if channels else None,
         filters=sum(layer.out_channels or 0 for layer in layers if layer.prunable is not None) if channels else None,
         locks=locks(network, channels) if channels else {},

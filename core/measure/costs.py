@@ -82,16 +82,25 @@ class Costs:
 
     # what it does
 
-    @cached_property
+    @property
+    def has_run(self) -> bool:
+        return self._profile is not None
+
+    @property
     def runs(self) -> dict[str, list[NodeRun]]:
-        """Runs of every node by its name in the named copy; empty where the model could not be run."""
+        """Runs of every node by its name in the named copy; of nodes that onnxruntime runs as several, none."""
+        return self._profile or {}
+
+    @cached_property
+    def _profile(self) -> dict[str, list[NodeRun]] | None:
+        """None where the model could not be run."""
         if self.inputs is None:
-            return {}
+            return None
         copy, nodes = named_copy(self.source.model)
         try:
             found = trace(copy, self.inputs, self.scratch, is_optimised=False)
         except RUNTIME_ERRORS:
-            return {}
+            return None
         runs: dict[str, list[NodeRun]] = defaultdict(list)
         for run in found:
             if run.name in nodes:
@@ -152,12 +161,12 @@ class Costs:
     @property
     def macs(self) -> int | None:
         """Multiply-accumulates of one sample."""
-        return sum(self._macs.values()) // self.samples if self.runs else None
+        return sum(self._macs.values()) // self.samples if self.has_run else None
 
     @cached_property
     def peak_activation_bytes(self) -> int | None:
         """Most bytes of values that one sample needs at once; None where they could not be seen."""
-        if not self.runs:
+        if not self.has_run:
             return None
         try:
             return self._peak(0) // self.samples
@@ -168,12 +177,12 @@ class Costs:
         scope = self.scopes[number]
         nested: dict[int, list[int]] = defaultdict(list)
         for other, inner in enumerate(self.scopes):
-            if inner.outer is scope and self._has_run(other):
+            if inner.outer is scope and self._was_entered(other):
                 nested[inner.place].append(other)
         inside = lru_cache(None)(lambda index: max(map(self._peak, nested[index]), default=0))
         return peak_bytes(scope, self._sizes(number), inside)
 
-    def _has_run(self, number: int) -> bool:
+    def _was_entered(self, number: int) -> bool:
         return any(node_name(number, index) in self.runs for index in range(len(self.scopes[number].nodes)))
 
     def _sizes(self, number: int) -> dict[str, int]:
@@ -198,7 +207,7 @@ class Costs:
     def node(self, index: int) -> LayerCost:
         """Costs of node `index` of the main graph."""
         node, held = self.source.nodes[index], self.held.get(index, Holding())
-        seen = self._main if self.runs else {}
+        seen = self._main if self.has_run else {}
         names = [name for name in node.output if name]
         is_known = set(names) <= set(seen)
         return LayerCost(
@@ -207,7 +216,7 @@ class Costs:
             parameters=held.parameters,
             nonzeros=held.nonzeros,
             bytes=held.bytes,
-            macs=self._macs[index] // self.samples if self.runs else None,
+            macs=self._macs[index] // self.samples if self.has_run else None,
             activation_bytes=sum(self._bytes(n, seen[n]) for n in names) // self.samples if is_known else None,
             output_shape=list(seen[names[0]].shape) if names and names[0] in seen else None,
         )
@@ -218,7 +227,7 @@ class Costs:
 
     def workers(self) -> list[LayerCost]:
         """Nodes that hold parameters or multiply, in order."""
-        active = {index for index, macs in self._macs.items() if macs} if self.runs else set()
+        active = {index for index, macs in self._macs.items() if macs} if self.has_run else set()
         return [self.node(index) for index in sorted(active | set(self.held))]
 
 

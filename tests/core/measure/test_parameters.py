@@ -111,6 +111,13 @@ def test_first_states_are_no_parameters(tmp_path):
     assert held(model_of(nodes, {"x": [4, 1, 2]}, constants=constants), tmp_path).parameters == 24 + 36 + 24
 
 
+def test_a_mask_that_is_added_is_no_parameter(tmp_path):
+    nodes = [helper.make_node("Add", ["x", "mask"], ["a"]), helper.make_node("Add", ["a", "shift"], ["y"])]
+    constants = {"mask": np.tril(np.ones((1, 4, 4), np.float32)), "shift": random(1, 1, 4)}
+    proto = model_of(nodes, {"x": [1, 4, 4]}, constants=constants)
+    assert [(cost.node, cost.parameters) for cost in held(proto, tmp_path).layers()] == [(1, 4)]
+
+
 LAYER = st.sampled_from(["conv", "grouped", "norm", "scale", "shift", "prelu"])
 
 

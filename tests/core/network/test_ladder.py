@@ -232,6 +232,16 @@ def test_what_the_declared_shapes_suggest(shapes, first):
 # rungs that don't hold
 
 
+def test_samples_that_are_mixed_in_pairs_are_no_batch():
+    """Pairs of a batch of six are mixed as the one pair of a batch of two is."""
+    nodes = [node("Reshape", "x pairs", "p"), node("MatMul", "p w", "m"), node("Reshape", "m rows", "y")]
+    constants = {"pairs": constant(-1, 6), "rows": constant(-1, 3), "w": random(6, 6)}
+    found = network(nodes, {"x": [2, 3]}, constants)
+    trial = Trial(found.graph, found.index, (0,), None, found.device)
+    assert trial.pieces is not None
+    assert trial.holds(found.graph) is None
+
+
 def test_a_batch_that_is_mixed_is_no_batch():
     """The sum over the first axis, of one sample the sample itself."""
     nodes = [node("ReduceSum", "x axes", "s", keepdims=1), node("Add", "x s")]
