@@ -76,7 +76,7 @@ def are_plain(shapes: Sequence[Sizes], axes: Axes) -> bool:
     return all(firsts) and not any(isinstance(size, int) and size != 1 for size in sizes)
 
 
-def samples_at_once(shapes: Sequence[Sizes], axes: Axes) -> int | None:
+def samples_at_once(shapes: Sequence[Sizes], axes: Sequence[int | None]) -> int | None:
     """How many samples the file takes at once, 1 where that is free; None where its inputs disagree."""
     sizes = {size for shape, axis in zip(shapes, axes, strict=True) if isinstance(size := _size(shape, axis), int)}
     return None if len(sizes) > 1 else sizes.pop() if sizes else 1

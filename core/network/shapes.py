@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from core.memory import is_out_of_memory
+from core.network.axes import NEW, samples_at_once
 from core.network.checks import describe
 from core.network.samples import example_arguments
 from core.wording import message_of
@@ -26,10 +27,11 @@ def value_shapes(network: Network) -> dict[fx.Node, Shape | list[Shape]]:
         ModelError: a node can't be computed; it is named.
     """
     declared = [network.index.declared(value) for value in network.index.inputs]
-    batch = next((shape[0] for shape in declared if shape and isinstance(shape[0], int)), 1)
+    axes = [None if axis == NEW else axis for axis in network.sample_axes()]
+    batch = samples_at_once(declared, axes) or 1
     recorder = _Recorder(network)
     with torch.inference_mode():
-        recorder.run(*example_arguments(network.index, batch, network.device))
+        recorder.run(*example_arguments(network.index, batch, network.device, axes=axes))
     return recorder.shapes
 
 

@@ -12,20 +12,25 @@ from modelpress.inspection import Inspection, LayerInfo
 
 Cell = Callable[[LayerInfo, Inspection], str]
 
+ALWAYS = 9
+GAP = 3  # characters between columns
+
 
 @dataclass(frozen=True)
 class Column:
     """
     Attributes:
-        width: of the narrowest terminal that shows it.
+        keep: how much it would be missed; where there is no room, what is missed least goes first.
         total: what stands in the last row.
+        most: characters that it asks for; longer cells are folded or cut.
     """
 
     heading: str
-    width: int
+    keep: int
     cell: Cell
     total: Callable[[Inspection], str] = lambda whole: ""
     is_number: bool = True
+    most: int = 40
 
 
 def show_inspection(inspection: Inspection, name: str, to: Console = console) -> None:
@@ -51,17 +56,36 @@ def show_inspection(inspection: Inspection, name: str, to: Console = console) ->
 
 def layers_table(inspection: Inspection, width: int) -> Table:
     """A row for everything that holds parameters or multiplies; columns as far as the terminal is wide."""
-    columns = [column for column in COLUMNS if column.width <= width]
+    rows = [*inspection.layers, *inspection.others]
+    columns = fitting(inspection, rows, width)
     headings = [column.heading for column in columns]
     numbers = [column.heading for column in columns if column.is_number]
     table = plain_table(*headings, whole=[*numbers, "type", "weight", "output"], numbers=numbers)
     if "note" in headings:
-        table.columns[-1].no_wrap, table.columns[-1].overflow = True, "ellipsis"
-    for layer in [*inspection.layers, *inspection.others]:
-        table.add_row(*(escape(column.cell(layer, inspection)) for column in columns))
+        note = table.columns[-1]
+        note.no_wrap, note.overflow = True, "ellipsis"
+        note.max_width = width - GAP - sum(_room(column, inspection, rows) + GAP for column in columns[:-1])
+    for row in rows:
+        table.add_row(*(escape(column.cell(row, inspection)) for column in columns))
     table.add_section()
     table.add_row(*(escape(column.total(inspection)) for column in columns), style="bold")
     return table
+
+
+def fitting(inspection: Inspection, rows: list[LayerInfo], width: int) -> list[Column]:
+    """The columns without those that would be missed least, until the rest has room."""
+    columns = list(COLUMNS)
+    needs = {id(column): _room(column, inspection, rows) + GAP for column in columns}
+    for column in sorted(COLUMNS, key=lambda column: column.keep):
+        if sum(needs[id(kept)] for kept in columns) <= width or column.keep == ALWAYS:
+            break
+        columns.remove(column)
+    return columns
+
+
+def _room(column: Column, inspection: Inspection, rows: list[LayerInfo]) -> int:
+    cells = [column.heading, column.total(inspection), *(column.cell(row, inspection) for row in rows)]
+    return min(max(map(len, cells)), column.most)
 
 
 def operators_table(inspection: Inspection) -> Table:
@@ -106,17 +130,17 @@ def _note(layer: LayerInfo) -> str:
 
 
 COLUMNS = (
-    Column("layer", 0, lambda row, _: row.name, lambda _: "total", is_number=False),
-    Column("type", 0, lambda row, _: row.type, is_number=False),
-    Column("weight", 60, lambda row, _: _sizes(row.weight_shape), is_number=False),
-    Column("output", 110, lambda row, _: _sizes(row.output_shape), is_number=False),
-    Column("parameters", 0, lambda row, _: number(row.parameters), lambda whole: number(whole.parameters)),
-    Column("%", 80, lambda row, whole: _share(row.parameters, whole.parameters)),
-    Column("MACs", 0, lambda row, _: number(row.macs), lambda whole: number(whole.macs)),
-    Column("%", 80, lambda row, whole: _share(row.macs, whole.macs)),
-    Column("bytes", 140, lambda row, _: number(row.bytes), lambda whole: number(whole.weight_bytes)),
-    Column("%", 140, lambda row, whole: _share(row.bytes, whole.weight_bytes)),
-    Column("activations", 130, lambda row, _: number(row.activation_bytes)),
-    Column("prunable", 90, lambda row, _: _prunable(row), lambda w: f"{w.prunable}/{w.filters}" if w.filters else ""),
-    Column("note", 100, lambda row, _: _note(row), is_number=False),
+    Column("layer", ALWAYS, lambda row, _: row.name, lambda _: "total", is_number=False, most=30),
+    Column("type", ALWAYS, lambda row, _: row.type, is_number=False),
+    Column("weight", 7, lambda row, _: _sizes(row.weight_shape), is_number=False),
+    Column("output", 1, lambda row, _: _sizes(row.output_shape), is_number=False),
+    Column("parameters", ALWAYS, lambda row, _: number(row.parameters), lambda whole: number(whole.parameters)),
+    Column("%", 6, lambda row, whole: _share(row.parameters, whole.parameters)),
+    Column("MACs", ALWAYS, lambda row, _: number(row.macs), lambda whole: number(whole.macs)),
+    Column("%", 5, lambda row, whole: _share(row.macs, whole.macs)),
+    Column("bytes", 2, lambda row, _: number(row.bytes), lambda whole: number(whole.weight_bytes)),
+    Column("%", 0, lambda row, whole: _share(row.bytes, whole.weight_bytes)),
+    Column("activations", 2, lambda row, _: number(row.activation_bytes)),
+    Column("prunable", 4, lambda row, _: _prunable(row), lambda w: f"{w.prunable}/{w.filters}" if w.filters else ""),
+    Column("note", 3, lambda row, _: _note(row), is_number=False, most=24),
 )
