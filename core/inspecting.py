@@ -18,7 +18,7 @@ from core.network.opaque import OpaqueNode
 from core.network.protos import all_nodes
 from core.network.registry import is_native
 from core.network.samples import example_arguments
-from core.network.units import Channels
+from core.network.units import Channels, ParameterAxis
 from modelpress.inspection import Inspection, LayerInfo, OperatorCount, TensorInfo
 from modelpress.problem import FieldProblem, ProblemError, RecipeInvalid
 from modelpress.selection import check_recipe
@@ -82,11 +82,17 @@ def channels_of(network: Network) -> tuple[Channels | None, list[str]]:
 
 def locks(network: Network, channels: Channels) -> dict[str, int]:
     """How many filters can't be removed, by the reason why, the most frequent first."""
-    axes = [channels.output_axis(str(layer.node.target)) for layer in network.layers()]
-    reasons = Counter(
-        channels.locked[int(unit)] for axis in axes if axis for unit in axis.ids if unit in channels.locked
-    )
-    return dict(reasons.most_common())
+    found: Counter[str] = Counter()
+    for layer in network.layers():
+        if axis := channels.output_axis(str(layer.node.target)):
+            reasons = Counter(channels.locked[int(unit)] for unit in axis.ids if int(unit) in channels.locked)
+            found.update({reason: filters(layer, axis, rows) for reason, rows in reasons.items()})
+    return dict(found.most_common())
+
+
+def filters(layer: Layer, axis: ParameterAxis, rows: int) -> int:
+    """How many output channels some rows of a weight make; a recurrent layer has a row a gate for each."""
+    return rows * layer.out_channels // max(1, len(axis.ids))
 
 
 def tensor_info(port: Port) -> TensorInfo:
@@ -146,6 +152,7 @@ def is_opaque(network: Network, node: fx.Node) -> bool:
 def layer_info(layer: Layer, cost: LayerCost | None, channels: Channels | None, frozen: bool) -> LayerInfo:
     owner = str(layer.node.target)
     axis = channels.output_axis(owner) if channels else None
+    free = sum(int(unit) not in channels.locked for unit in axis.ids) if channels and axis else 0
     return LayerInfo(
         name=layer.name,
         type=layer.kind,
@@ -158,7 +165,7 @@ def layer_info(layer: Layer, cost: LayerCost | None, channels: Channels | None, 
         in_channels=layer.in_channels,
         out_channels=layer.out_channels,
         groups=layer.groups,
-        prunable=sum(int(unit) not in channels.locked for unit in axis.ids) if channels and axis else None,
+        prunable=filters(layer, axis, free) if channels and axis else None,
         locked=channels.lock_reason(owner) if channels and axis else None,
         frozen=frozen,
     )

@@ -90,3 +90,15 @@ def test_a_network_that_does_not_run_has_no_costs_that_depend_on_shapes(tmp_path
     found = looked_at(model_of(nodes, {"x": ["n", 2, "k"]}, constants={"w": random(5, 4)}), tmp_path)
     assert (found.macs, found.peak_activation_bytes, found.layers[0].output_shape) == (None, None, None)
     assert (found.parameters, found.counted_on, found.prunable) == (20, {}, None)
+
+
+def test_a_hidden_unit_is_one_channel_however_many_gates_it_has(tmp_path):
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["", "last"], hidden_size=4),
+        helper.make_node("Squeeze", ["last", "first"], ["s"]),
+        helper.make_node("MatMul", ["s", "fc"], ["y"]),
+    ]
+    constants = {"w": random(1, 16, 2), "r": random(1, 16, 4), "first": np.array([0]), "fc": random(4, 3)}
+    found = looked_at(model_of(nodes, {"x": ["time", "batch", 2]}, constants=constants), tmp_path)
+    assert [(layer.prunable, layer.out_channels) for layer in found.layers] == [(4, 4), (0, 3)]
+    assert (found.prunable, found.filters, sum(found.locks.values())) == (4, 7, 3)
