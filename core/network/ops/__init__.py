@@ -3,7 +3,10 @@
 from core.network.ops import (
     activations,
     arithmetic,
+    attention_files,
+    attention_runtime,
     bits,
+    cached_attention,
     computed_sizes,
     conv,
     fused,
@@ -22,7 +25,10 @@ from core.network.ops import (
 __all__ = [
     "activations",
     "arithmetic",
+    "attention_files",
+    "attention_runtime",
     "bits",
+    "cached_attention",
     "computed_sizes",
     "conv",
     "fused",
