@@ -1,5 +1,6 @@
 """Models: upload one, look at it, list them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,24 @@ class Models(Resource[Mode]):
         name: str | None = None,
         tags: dict[str, str] | None = None,
         wait: bool = True,
+        dynamic_axes: Mapping[str, Mapping[int, str] | Sequence[int]] | None = None,
+        opset: int | None = None,
     ) -> Op[Model]:
         """Upload an ONNX file with its external data, or a torch module, and wait until it was looked at.
 
-        A module needs `example_inputs` (a tensor, or a tuple of them); it is exported here, on this machine, so that
-        no code of yours travels.
+        A module needs `example_inputs` (a tensor, a tuple of them, or a dict by parameter name); it is exported here,
+        on this machine, so that no code of yours travels. `dynamic_axes` and `opset` are as in
+        `modelpress.export.export_onnx`, which says more.
 
         Raises:
+            ExportFailed: no exporter gave a file that computes what the module does.
             ModelError: the model was rejected; the subclass and the code say why.
         """
         if isinstance(source, str | Path):
             return (yield from self._upload_file(Path(source), name, tags, wait))
         from modelpress.export import exported  # torch is this caller's, never a dependency
 
-        with exported(source, example_inputs) as path:
+        with exported(source, example_inputs, dynamic_axes=dynamic_axes, opset=opset) as path:
             return (yield from self._upload_file(path, name or type(source).__name__, tags, wait))
 
     @operation
