@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from core.network import external, wire
 from core.network.checks import check_model
+from core.network.foreign import foreign
 from core.network.limits import MAX_FILE_BYTES
 from modelpress.problem import ModelNotOnnx, ModelTooLarge, ModelTruncated
 
@@ -39,8 +40,8 @@ def parse_model(data: bytes) -> ModelProto:
     Raises:
         ModelNotOnnx, ModelTruncated
     """
-    if data[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
-        raise ModelNotOnnx("the file is a Python pickle or a zip archive, which is never opened", hint=EXPORT_HINT)
+    if known := foreign(data):
+        raise ModelNotOnnx(f"the file is {known[0]}; it was not opened", hint=known[1])
     if not wire.looks_like_a_model(data):
         raise ModelNotOnnx("the file does not start as an ONNX model does", hint=EXPORT_HINT)
     if wire.is_cut(data):
