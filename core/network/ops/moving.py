@@ -255,6 +255,8 @@ def build_depth_to_space(builder: Builder, node: OnnxNode) -> Value:
 @operator("SpaceToDepth")
 def build_space_to_depth(builder: Builder, node: OnnxNode) -> Value:
     if node.attribute("mode", "DCR") != "DCR":
+        raise Unsupported("SpaceToDepth with channels before blocks")
+    if node.attribute("mode", "DCR") != "DCR":
         raise Unsupported("SpaceToDepth in another order than DCR")
     return builder.call(moves.space_to_depth, node.input(0), blocksize=node.attribute("blocksize"))
 

@@ -171,18 +171,20 @@ def emit_softmax(out: Emission, call: Call) -> str:
     return out.node(op, call.inputs, name=call.base, axis=call.kwargs["axis"])
 
 
-def cumsum(x: Tensor, *, axis: int) -> Tensor:
-    return x.cumsum(axis)
+def cumsum(x: Tensor, *, axis: int, exclusive: int, reverse: int) -> Tensor:
+    """Sums of all up to each place, without itself if `exclusive`, or from it to the end if `reverse`."""
+    total = x.flip(axis).cumsum(axis, dtype=x.dtype).flip(axis) if reverse else x.cumsum(axis, dtype=x.dtype)
+    return total - x if exclusive else total
 
 
 @operator("CumSum")
 def build_cumsum(builder: Builder, node: OnnxNode) -> Value:
-    if node.attribute("exclusive", 0) or node.attribute("reverse", 0):
-        raise Unsupported("CumSum, exclusive or reversed")
-    return builder.call(cumsum, node.input(0), axis=int(node.number(1) or 0))
+    literals = {name: node.attribute(name, 0) for name in ("exclusive", "reverse")}
+    return builder.call(cumsum, node.input(0), axis=int(node.number(1) or 0), **literals)
 
 
 @emits(cumsum)
 def emit_cumsum(out: Emission, call: Call) -> str:
     axis = out.initializer(f"{call.base}/axis", torch.tensor(call.kwargs["axis"]).numpy())
-    return out.node("CumSum", [*call.inputs, axis], name=call.base)
+    switches: dict[str, Any] = {name: 1 for name in ("exclusive", "reverse") if call.kwargs[name]}
+    return out.node("CumSum", [*call.inputs, axis], name=call.base, **switches)

@@ -60,9 +60,17 @@ def _mode(node: OnnxNode) -> tuple[str, str]:
     rounding = node.attribute("nearest_mode", "round_prefer_floor")
     if mode == "nearest" and transform == "asymmetric" and rounding == "floor":
         return mode, transform
+    if transform == "pytorch_half_pixel" and not _is_wide(node):
+        raise Unsupported("Resize by pytorch_half_pixel to what may be a single place, which then is the first")
     if mode == "linear" and transform in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         return mode, "align_corners" if transform == "align_corners" else "half_pixel"
     raise Unsupported(f"Resize in mode {mode}, {transform}, {rounding}")
+
+
+def _is_wide(node: OnnxNode) -> bool:
+    """Whether more than one place is known to remain along each spatial axis."""
+    sizes = node.output_shape()
+    return sizes is not None and all(isinstance(size, int) and size > 1 for size in sizes[2:])
 
 
 def _target(node: OnnxNode) -> tuple[list[float] | None, list[int] | None]:

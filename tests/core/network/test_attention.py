@@ -33,7 +33,7 @@ def attention_model(
         name: [f"{name}{axis}" if axis in (0, 1) else size for axis, size in enumerate(x.shape)]
         for name, x in inputs.items()
     }
-    types = {name: helper.np_dtype_to_tensor_dtype(x.dtype) for name, x in inputs.items()}
+    types: dict[str, int] = {name: helper.np_dtype_to_tensor_dtype(x.dtype) for name, x in inputs.items()}
     model = model_of([node], shapes, outputs, constants, opset=23, ir_version=11, types=types)
     if domain:
         for output in model.graph.output:
@@ -77,8 +77,9 @@ def test_the_standards(
             "pv": random(BATCH, heads[1], past, WIDTH, seed=8),
         }
         order += ["pk", "pv"]
-    attributes = {"q_num_heads": heads[0], "kv_num_heads": heads[1]} if is_flat else {}
-    attributes |= {} if scale is None else {"scale": scale}
+    attributes: dict[str, Any] = {"q_num_heads": heads[0], "kv_num_heads": heads[1]} if is_flat else {}
+    if scale is not None:
+        attributes["scale"] = scale
     outputs = ("y", "present_key", "present_value") if past else ("y",)
     model = attention_model(
         "StandardAttention", inputs, outputs, tuple(order), is_causal=is_causal, softcap=softcap, **attributes

@@ -253,6 +253,12 @@ CASES: dict[str, Case] = {
         {"s": ints(1, 2, 9, 7)},
         13,
     ),
+    "Resize pytorch": (
+        [op("Resize", "x", "", "", "s", mode="linear", coordinate_transformation_mode="pytorch_half_pixel")],
+        [1, 2, 4, 5],
+        {"s": ints(1, 2, 3, 2)},
+        13,
+    ),
     "Upsample": one("Upsample", [1, 2, 4, 5], 9, {"s": np.array([1, 1, 2, 3], np.float32)}, mode="nearest"),
     "QDQ": (
         [
@@ -386,6 +392,24 @@ def test_sizes_may_be_free(name: str):
     model, inputs = build(CASES[name], free=True)
     network = Network.from_proto(model)
     assert_close(torch_outputs(network, inputs), run_onnx(model, inputs, optimised=False)[0])
+
+
+UNKNOWN: dict[str, Case] = {
+    "a single place": (
+        [op("Resize", "x", "", "", "s", mode="linear", coordinate_transformation_mode="pytorch_half_pixel")],
+        [1, 2, 4, 5],
+        {"s": ints(1, 2, 3, 1)},
+        13,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_use_in_which_torch_differs_is_opaque(name: str):
+    model, inputs = build(UNKNOWN[name])
+    network = Network.from_proto(model)
+    assert_close(torch_outputs(network, inputs), run_onnx(model, inputs, optimised=False)[0])
+    assert network.notes
 
 
 def test_an_unknown_use_of_a_known_operator_is_opaque():
