@@ -26,7 +26,7 @@ from core.data.samples import Feed, Samples
 from core.interface import interface_of
 from core.measure.measurer import Measurer, one_sample
 from core.quantizers.processor import saturates
-from core.zoo.build import build, fill
+from core.zoo.build import from_checkpoint
 from modelpress.data import Preparation, Range, Splits
 from modelpress.job import DatasetFiles, Job, JobData, Measuring
 from modelpress.steps import FilterPruning, Int8Quantization, Recover, Step
@@ -67,8 +67,8 @@ def main(arguments: list[str]) -> None:
 
 def pretrained(source: Path, folder: Path) -> Path:
     """The published weights in the zoo's ResNet-20."""
-    model = build("resnet20", (3, 32, 32), 10)
-    fill(model, load_file(source / "cifar10-resnet20.safetensors"))
+    tensors = load_file(source / "cifar10-resnet20.safetensors")
+    model = from_checkpoint("resnet20", tensors, (3, 32, 32), 10)
     onnx.save(model, folder / "original.onnx")
     return folder / "original.onnx"
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from core.formats.safetensors import is_safetensors, read_safetensors
 from core.network.network import Network
 
 HEAD_BYTES = 16
-READERS: dict[Callable[[bytes], bool], Callable[[Path], tuple[ModelProto, list[str]]]] = {}
+READERS: dict[Callable[[bytes], bool], Callable[[Path], tuple[ModelProto, list[str]]]] = {
+    is_safetensors: read_safetensors,
+}
 """Whether a file that starts so is of a format; and the reader of that format, which gives the network as ONNX and
 what a user should know of how it came about. What none of them knows is read as ONNX."""
 

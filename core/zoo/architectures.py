@@ -1,74 +1,80 @@
-"""The zoo's architectures. Each returns the name of its logits; `width` scales every hidden layer.
-
-Parameter counts at full width, tested: LeNet-300-100 266,610; LeNet-5 431,080; CIFAR ResNet-20/32/44/56/110
-269,722 / 464,154 / 658,586 / 853,018 / 1,727,962; VGG-16-BN 14,987,722.
-"""
+"""The zoo: the networks that the survey and the papers it covers compress, by name."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
+from core.zoo.alexnet import alexnet, alexnet_owt
 from core.zoo.builder import Builder
+from core.zoo.convolutional import all_cnn_c, nin
+from core.zoo.densenet import densenet
+from core.zoo.googlenet import googlenet
+from core.zoo.lenet import lenet_5, lenet_300_100
+from core.zoo.mobilenet import mobilenet_v1, mobilenet_v2
+from core.zoo.resnet import cifar_resnet, resnet
+from core.zoo.scale import Scale
+from core.zoo.squeezenet import squeezenet
+from core.zoo.vgg import VGG16, VGG19, vgg, vgg16_bn, vgg19_bn
+from core.zoo.wide_resnet import wide_resnet
 
-Architecture = Callable[[Builder, str, int, float], str]
-
-VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-
-
-def scaled(channels: int, width: float) -> int:
-    """Channels at a width; at least 1."""
-    return max(1, round(channels * width))
-
-
-def lenet_300_100(net: Builder, x: str, classes: int, width: float) -> str:
-    """LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III-C."""
-    x = net.flatten(x, "flatten")
-    for place, size in enumerate((300, 100), start=1):
-        x = net.relu(net.linear(x, f"fc{place}", scaled(size, width)), f"relu{place}")
-    return net.linear(x, "fc3", classes)
+MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 
 
-def lenet_5(net: Builder, x: str, classes: int, width: float) -> str:
-    """LeCun et al. 1998, as Caffe has it (20-50-500), which is what the compression papers cut."""
-    for place, size in enumerate((20, 50), start=1):
-        x = net.max_pool(net.conv(x, f"conv{place}", scaled(size, width), 5, bias=True), f"pool{place}")
-    x = net.relu(net.linear(net.flatten(x, "flatten"), "fc1", scaled(500, width)), "relu1")
-    return net.linear(x, "fc2", classes)
+@dataclass(frozen=True)
+class Architecture:
+    """A network as a function of the builder, its input's value, the classes and the scale, that returns the value of
+    the logits; with the sample and the classes of its paper, and the paper."""
 
+    write: Callable[[Builder, str, int, Scale], str]
+    sample_shape: tuple[int, ...]
+    classes: int
+    paper: str
+    spare: tuple[str, ...] = ()
+    """What the names of tensors begin with that checkpoints hold and inference does without."""
 
-def cifar_resnet(net: Builder, x: str, classes: int, width: float, *, depth: int) -> str:
-    """He et al. 2016, arXiv:1512.03385, section 4.2: depth 6n + 2, shortcuts without weights (option A)."""
-    x = net.relu(net.norm(net.conv(x, "conv1", scaled(16, width), 3, padding=1), "bn1"), "relu")
-    for stage, channels in enumerate((16, 32, 64), start=1):
-        for block in range((depth - 2) // 6):
-            stride = 2 if stage > 1 and block == 0 else 1
-            x = _basic_block(net, x, f"layer{stage}.{block}", scaled(channels, width), stride)
-    return net.linear(net.average(x, "flatten"), "linear", classes)
-
-
-def _basic_block(net: Builder, x: str, name: str, channels: int, stride: int) -> str:
-    y = net.conv(x, f"{name}.conv1", channels, 3, stride=stride, padding=1)
-    y = net.relu(net.norm(y, f"{name}.bn1"), f"{name}.relu1")
-    y = net.norm(net.conv(y, f"{name}.conv2", channels, 3, padding=1), f"{name}.bn2")
-    shortcut = net.subsample_and_pad(x, f"{name}.shortcut", channels) if stride > 1 else x
-    return net.relu(net.add(y, shortcut, f"{name}.add"), f"{name}.relu2")
-
-
-def vgg16_bn(net: Builder, x: str, classes: int, width: float) -> str:
-    """Simonyan and Zisserman 2015, arXiv:1409.1556, for CIFAR as Li et al. 2017 have it, arXiv:1608.08710:
-    batch normalisation after each convolution and a head of one hidden layer of 512."""
-    for stage, sizes in enumerate(VGG16, start=1):
-        for place, size in enumerate(sizes, start=1):
-            name = f"block{stage}.{place}"
-            x = net.conv(x, f"{name}.conv", scaled(size, width), 3, padding=1)
-            x = net.relu(net.norm(x, f"{name}.bn"), f"{name}.relu")
-        x = net.max_pool(x, f"block{stage}.pool")
-    x = net.linear(net.flatten(x, "flatten"), "fc1", scaled(512, width))
-    return net.linear(net.relu(net.norm(x, "fc1_bn"), "fc1_relu"), "fc2", classes)
+    @property
+    def takes_any_shape(self) -> bool:
+        """Whether it flattens its input first."""
+        return self.write is lenet_300_100
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "lenet_300_100": lenet_300_100,
-    "lenet_5": lenet_5,
-    **{f"resnet{depth}": partial(cifar_resnet, depth=depth) for depth in (20, 32, 44, 56, 110)},
-    "vgg16_bn": vgg16_bn,
+    "lenet_300_100": Architecture(lenet_300_100, MNIST, 10, "LeCun et al. 1998"),
+    "lenet_5": Architecture(lenet_5, MNIST, 10, "LeCun et al. 1998, Caffe's"),
+    "alexnet": Architecture(alexnet, (3, 227, 227), 1000, "Krizhevsky et al. 2012, Caffe's"),
+    "alexnet_owt": Architecture(alexnet_owt, IMAGENET, 1000, "Krizhevsky 2014, torchvision's"),
+    "nin": Architecture(nin, CIFAR, 10, "Lin et al. 2014"),
+    "all_cnn_c": Architecture(all_cnn_c, CIFAR, 10, "Springenberg et al. 2015"),
+    "vgg16": Architecture(partial(vgg, stages=VGG16), IMAGENET, 1000, "Simonyan and Zisserman 2015"),
+    "vgg19": Architecture(partial(vgg, stages=VGG19), IMAGENET, 1000, "Simonyan and Zisserman 2015"),
+    "vgg16_bn": Architecture(vgg16_bn, CIFAR, 10, "Simonyan and Zisserman 2015, as in Li et al. 2017"),
+    "vgg19_bn": Architecture(vgg19_bn, CIFAR, 10, "Simonyan and Zisserman 2015, as in Liu et al. 2017"),
+    **{
+        f"resnet{layers}": Architecture(
+            partial(resnet, blocks=blocks, bottleneck=layers >= 50), IMAGENET, 1000, "He et al. 2016"
+        )
+        for layers, blocks in ((18, (2, 2, 2, 2)), (34, (3, 4, 6, 3)), (50, (3, 4, 6, 3)), (101, (3, 4, 23, 3)))
+    },
+    **{
+        f"resnet{layers}": Architecture(partial(cifar_resnet, layers=layers), CIFAR, 10, "He et al. 2016, option A")
+        for layers in (20, 32, 44, 56, 110)
+    },
+    **{
+        f"wrn_{layers}_{widen}": Architecture(
+            partial(wide_resnet, layers=layers, widen=widen), CIFAR, 10, "Zagoruyko and Komodakis 2016"
+        )
+        for layers, widen in ((16, 1), (16, 2), (16, 4), (16, 8), (22, 8), (28, 10), (40, 1), (40, 2), (40, 4))
+    },
+    "densenet40": Architecture(partial(densenet, layers=40), CIFAR, 10, "Huang et al. 2017, growth 12"),
+    "densenet_bc_100": Architecture(
+        partial(densenet, layers=100, bottleneck=True), CIFAR, 10, "Huang et al. 2017, growth 12"
+    ),
+    "googlenet": Architecture(googlenet, IMAGENET, 1000, "Szegedy et al. 2015", ("aux1.", "aux2.")),
+    "googlenet_bn": Architecture(
+        partial(googlenet, batch_norm=True), IMAGENET, 1000, "Szegedy et al. 2015, torchvision's", ("aux1.", "aux2.")
+    ),
+    "squeezenet1_0": Architecture(partial(squeezenet, version="1_0"), IMAGENET, 1000, "Iandola et al. 2016"),
+    "squeezenet1_1": Architecture(partial(squeezenet, version="1_1"), IMAGENET, 1000, "Iandola et al. 2016, later"),
+    "mobilenet_v1": Architecture(mobilenet_v1, IMAGENET, 1000, "Howard et al. 2017"),
+    "mobilenet_v2": Architecture(mobilenet_v2, IMAGENET, 1000, "Sandler et al. 2018"),
 }

@@ -143,6 +143,18 @@ class ModelNotFinite(ModelError):
     code, title = "model_not_finite", "The model's weights hold NaN or infinity"
 
 
+class CheckpointInvalid(ModelError):
+    code, title = "checkpoint_invalid", "The checkpoint can't be read"
+
+
+class CheckpointMismatch(ModelError):
+    code, title = "checkpoint_mismatch", "The checkpoint's tensors are not those of the architecture"
+
+
+class ArchitectureInvalid(ModelError):
+    code, title = "architecture_invalid", "Which network the checkpoint belongs to is not known"
+
+
 class DataError(ProblemError):
     """The data set is the cause."""
 

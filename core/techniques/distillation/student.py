@@ -64,6 +64,7 @@ def from_zoo(network: Network, step: steps.StudentDistillation, ctx: Context) ->
         sample,
         classes,
         width=step.width,
+        depth=step.depth,
         softmax=logits is not None,
         seed=int(torch.randint(2**31, (), generator=ctx.generator)),
     )

@@ -5,22 +5,19 @@ import onnx
 import onnx.utils
 import onnxruntime as ort
 import pytest
+import torch
 from onnx import numpy_helper
 
-from core.zoo.build import build, build_between, fill
+from core.network.network import Network
+from core.network.registry import is_native
+from core.zoo.architectures import ARCHITECTURES
+from core.zoo.build import build, build_between, from_checkpoint, outline
 from core.zoo.builder import value_info
-from modelpress.problem import ModelError, StepError
+from core.zoo.scale import Scale
+from core.zoo.table import parameters
+from modelpress.problem import ModelTooLarge, StepError
 
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
-
-
-def parameters(model: onnx.ModelProto) -> int:
-    """Trained numbers, as the papers count them: without running statistics and integers."""
-    return sum(
-        math.prod(tensor.dims)
-        for tensor in model.graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT and "running" not in tensor.name
-    )
 
 
 def run(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
@@ -29,31 +26,39 @@ def run(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     return session.run(None, {model.graph.input[0].name: images})[0]
 
 
-@pytest.mark.parametrize(
-    "architecture, shape, expected",
-    [
-        ("lenet_300_100", MNIST, 266_610),
-        ("lenet_5", MNIST, 431_080),
-        ("resnet20", CIFAR, 269_722),
-        ("resnet32", CIFAR, 464_154),
-        ("resnet44", CIFAR, 658_586),
-        ("resnet56", CIFAR, 853_018),
-        ("resnet110", CIFAR, 1_727_962),
-        ("vgg16_bn", CIFAR, 14_987_722),
-    ],
-)
-def test_has_exactly_the_published_number_of_parameters(architecture, shape, expected):
-    assert parameters(build(architecture, shape, 10)) == expected
+TINY = {
+    "alexnet": (3, 67, 67),
+    "alexnet_owt": (3, 63, 63),
+    "vgg16": (3, 32, 32),
+    "vgg19": (3, 32, 32),
+    "googlenet": (3, 40, 40),
+}
+"""The least that the pooling leaves something of."""
 
 
-@pytest.mark.parametrize(
-    "architecture, shape", [("lenet_300_100", MNIST), ("lenet_5", MNIST), ("resnet20", CIFAR), ("vgg16_bn", CIFAR)]
-)
-def test_runs_in_onnxruntime_and_gives_logits_of_sensible_size(architecture, shape):
+def tiny(architecture: str) -> tuple[int, ...]:
+    sample = ARCHITECTURES[architecture].sample_shape
+    return TINY.get(architecture, (sample[0], 24, 28))
+
+
+DEEP = {"resnet101", "resnet110", "resnet56", "resnet44", "wrn_40_1", "wrn_40_2", "wrn_40_4", "densenet_bc_100"}
+"""Built no deeper than a third here: the same code, several times over."""
+CASES = [(name, 1.0) for name in ARCHITECTURES if name not in DEEP]
+CASES += [(name, 0.34) for name in ARCHITECTURES if name != "lenet_5"]
+
+
+@pytest.mark.parametrize("architecture, depth", CASES)
+def test_runs_in_onnxruntime_as_in_torch_and_tells_images_apart(architecture, depth):
+    shape = tiny(architecture)
+    model = build(architecture, shape, 5, width=0.125, depth=depth)
     images = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
-    logits = run(build(architecture, shape, 10, width=0.5), images)
-    assert logits.shape == (2, 10)
-    assert 1e-2 < logits.std() < 1e2
+    logits = run(model, images)
+    assert logits.shape == (2, 5)
+    assert np.abs(logits[0] - logits[1]).max() > 1e-3 * np.abs(logits).max()
+    network = Network.from_proto(model)
+    torch_logits = network({"input": torch.from_numpy(images)})["logits"].detach().numpy()
+    assert np.abs(torch_logits - logits).max() <= 1e-4 * np.abs(logits).max()
+    assert all(is_native(node) for node in network.index.nodes)
 
 
 @pytest.mark.parametrize("architecture", ["lenet_300_100", "lenet_5", "resnet20"])
@@ -62,9 +67,23 @@ def test_other_images_classes_and_widths_fit_too(architecture):
     assert run(model, np.zeros((1, 2, 19, 17), np.float32)).shape == (1, 3)
 
 
-def test_resnet20_at_half_width_has_a_quarter_of_the_weights():
-    full, half = (parameters(build("resnet20", CIFAR, 10, width=width)) for width in (1.0, 0.5))
+def test_half_the_width_is_a_quarter_of_the_weights():
+    full, half = (parameters(outline("resnet20", CIFAR, 10, Scale(width))) for width in (1.0, 0.5))
     assert 3.8 < full / half < 4.0
+
+
+@pytest.mark.parametrize(
+    "architecture, kind",
+    [(name, kind) for name in ARCHITECTURES for kind in ("width", "depth") if (name, kind) != ("lenet_5", "depth")],
+)
+def test_the_smallest_scale_still_has_a_layer_of_each_stage(architecture, kind):
+    found = ARCHITECTURES[architecture]
+    small = outline(architecture, found.sample_shape, found.classes, Scale(**{kind: 1e-6}))
+    full = outline(architecture, found.sample_shape, found.classes)
+    assert 0 < parameters(small) < parameters(full)
+    assert all(math.prod(shape) for shape in small.values())
+    if kind == "width":
+        assert small.keys() == full.keys() or architecture.startswith("wrn")  # which may do without a projection
 
 
 def test_the_seed_decides_the_weights():
@@ -92,7 +111,7 @@ def test_a_student_takes_over_names_batch_axis_and_softmax():
 
 
 def test_an_image_too_small_for_the_network_is_refused_with_its_size():
-    with pytest.raises(StepError, match=r"lenet_5 can't take samples of shape \(1, 8, 8\)"):
+    with pytest.raises(StepError, match=r"lenet_5 can't be built for samples of shape \(1, 8, 8\)"):
         build("lenet_5", (1, 8, 8), 10)
 
 
@@ -102,14 +121,17 @@ def test_only_a_network_that_flattens_takes_plain_vectors():
         build("resnet20", (7,), 2)
 
 
-def test_a_checkpoint_fills_the_weights_by_name():
-    source, target = build("lenet_5", MNIST, 10, seed=1), build("lenet_5", MNIST, 10, seed=2)
-    fill(target, {t.name: numpy_helper.to_array(t) for t in source.graph.initializer})
-    assert target.SerializeToString() == source.SerializeToString()
+def test_a_depth_that_there_is_not_is_refused():
+    with pytest.raises(StepError, match="no depth to scale"):
+        build("lenet_5", MNIST, 10, depth=0.5)
 
 
-def test_a_checkpoint_that_lacks_a_weight_is_refused_by_the_weights_name():
-    model = build("lenet_5", MNIST, 10)
-    tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name != "fc2.bias"}
-    with pytest.raises(ModelError, match=r"fc2\.bias: expected shape \(10,\), the checkpoint has nothing"):
-        fill(model, tensors)
+def test_weights_that_no_memory_holds_are_refused_before_they_are_drawn():
+    with pytest.raises(ModelTooLarge, match="a tensor of shape"):
+        build("vgg16", (3, 100_000, 100_000), 10)
+
+
+def test_a_checkpoint_takes_the_place_of_the_drawn_weights():
+    source = build("lenet_5", MNIST, 10, seed=1)
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in source.graph.initializer}
+    assert from_checkpoint("lenet_5", tensors, MNIST, 10).SerializeToString() == source.SerializeToString()
