@@ -63,3 +63,7 @@ class Emission(Emitter):
         if known not in self._shared:
             self._shared[known] = write()
         return self._shared[known]
+
+    def written(self, key: object, form: bool) -> str | None:
+        """What `once` wrote."""
+        return self._shared.get((id(key), form))

@@ -25,6 +25,9 @@ from core.network.unsupported import Unsupported
 from core.network.values import Constant, Value
 from modelpress.problem import ModelError, ModelTooLarge
 
+OTHER_WAY = {"": "transposed", "transposed": ""}
+"""Forms of a matrix, and those of its transpose."""
+
 
 class Builder:
     """Builds the normal form of one source.
@@ -76,8 +79,7 @@ class Builder:
         if args and all(isinstance(arg, Constant) or arg is None for arg in args):
             tensors = [arg.tensor if isinstance(arg, Constant) else None for arg in args]
             return self._fold(function(*tensors, **kwargs))
-        trainable = function in registry.ARITHMETIC
-        operands = tuple(None if arg is None else self._operand(arg, trainable) for arg in args)
+        operands = tuple(None if arg is None else self._operand(arg, _is_learned(function, arg)) for arg in args)
         return self._add(self.graph.create_node("call_function", function, operands, kwargs))
 
     def module(self, module: nn.Module, *args: Value | None, layer: str | None = None, kind: str = "") -> Value:
@@ -99,12 +101,15 @@ class Builder:
             form: what was done to the initialiser; only equal forms can be tied.
             tensor: the weight in that form; the initialiser itself if left out.
         """
-        value = node.tensor(position) if tensor is None else tensor
-        if value.dim() < 2:
-            return nn.Parameter(self.own(value))
-        key = (node.name(position), form)
+        return self._parameter(node.name(position), form, node.tensor(position) if tensor is None else tensor)
+
+    def _parameter(self, name: str, form: str, tensor: Tensor) -> nn.Parameter:
+        if tensor.dim() < 2 or not name:
+            return nn.Parameter(self.own(tensor))
+        root, is_transposed = self.source.origin(name)
+        key = (root, OTHER_WAY.get(form, f"{form}, transposed") if is_transposed else form)
         if key not in self.tied:
-            self.tied[key] = nn.Parameter(self.own(value))
+            self.tied[key] = nn.Parameter(self.own(tensor))
         return self.tied[key]
 
     def own(self, tensor: Tensor) -> Tensor:
@@ -233,15 +238,15 @@ class Builder:
     def _operand(self, value: Value, trainable: bool) -> fx.Node:
         """A tensor argument; constants become parameters or buffers of the graph.
 
-        A parameter is a float constant of more than one element along one axis in a function of arithmetic. Equal
-        ones that several functions share are cloned, as exporters merge equal constants; matrices stay shared.
+        Equal vectors that several functions share are cloned, as exporters merge equal constants; matrices stay
+        shared.
         """
         if isinstance(value, fx.Node):
             return value
         tensor = value.tensor
         name = attribute_name(value.name or "constant", self._attributes)
-        if trainable and tensor.is_floating_point() and tensor.numel() > 1 and tensor.numel() == max(tensor.shape):
-            self.root.register_parameter(name, nn.Parameter(self.own(tensor)))
+        if trainable:
+            self.root.register_parameter(name, self._parameter(value.name, "", tensor))
         else:
             self.root.register_buffer(name, self.own(tensor))
         node = self._add(self.graph.create_node("get_attr", name))
@@ -255,6 +260,16 @@ class Builder:
             if node.op in ("call_module", "get_attr"):
                 delattr(self.root, str(node.target))
             self.graph.erase_node(node)
+
+
+def _is_learned(function: Callable[..., Any], value: Value) -> bool:
+    """Whether an argument is a parameter: of arithmetic a vector along one axis, of a product any matrix or vector."""
+    if not isinstance(value, Constant) or not value.tensor.is_floating_point() or value.tensor.numel() < 2:
+        return False
+    axes = sum(size > 1 for size in value.tensor.shape)
+    if function in registry.PRODUCTS:
+        return axes > 1 or value.tensor.dim() == 1
+    return function in registry.ARITHMETIC and axes == 1
 
 
 def reading_of(source: Source) -> Reading:

@@ -57,6 +57,9 @@ BROADCASTING: set[Callable[..., Any]] = set()
 ARITHMETIC: set[Callable[..., Any]] = set()
 """Functions whose constant operand along a channel axis is a parameter."""
 
+PRODUCTS: set[Callable[..., Any]] = set()
+"""Functions whose constant operand is a matrix of weights, or several, or a vector of them."""
+
 
 def operator(*names: str) -> Callable[[BuildFunction], BuildFunction]:
     """Register a builder. Names are ONNX operators; those of other domains carry it: `com.microsoft.Gelu`."""

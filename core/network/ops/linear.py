@@ -11,7 +11,7 @@ from core.network.ops.arithmetic import add, mul
 from core.network.ops.shape import transpose
 from core.network.ops.simple import plain
 from core.network.ops.weights import emit_weight
-from core.network.registry import Call, emits, operator
+from core.network.registry import PRODUCTS, Call, emits, operator
 from core.network.values import Value
 
 FUSED = ("activation", "activation_alpha", "activation_beta", "activation_gamma")
@@ -23,6 +23,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 plain("MatMul", matmul)
+PRODUCTS.add(matmul)
 
 
 def linear(builder: Builder, node: OnnxNode, x: Value, form: str, weight: Tensor, bias: Tensor | None) -> Value:
@@ -57,7 +58,8 @@ def build_gemm(builder: Builder, node: OnnxNode) -> Value:
     if alpha != 1.0:
         weight = weight * alpha
     bias = _bias(node, weight.shape[0], beta)
-    y = linear(builder, node, x, f"gemm{flipped}{alpha}", weight, bias)
+    form = "" if flipped else "transposed"
+    y = linear(builder, node, x, form if alpha == 1.0 else f"{form} times {alpha}", weight, bias)
     if node.given(2) and bias is None:
         return builder.call(add, y, _scaled(builder, node.input(2), beta))
     return y

@@ -16,11 +16,18 @@ def emit_weight(out: Emission, call: Call, tensor: str, transposed: bool = False
     module = call.module
     wanted = call.names.get(tensor) or f"{call.layer or call.base}.{tensor}"
     formula = formula_of(module, tensor)
+    key = getattr(module, tensor) if formula is None else formula
+    other = out.written(key, not transposed)
+    if other is not None:
+        return out.once(key, transposed, lambda: _transpose(out, other, wanted))
     if formula is None or out.dense:
         value = getattr(module, tensor)
-        key = value if formula is None else formula
         return out.once(key, transposed, lambda: out.floats(wanted, value.T if transposed else value))
     if not transposed:
         return out.once(formula, False, lambda: out.formula(formula, wanted))
     dense = out.once(formula, False, lambda: out.formula(formula, f"{wanted}/rows"))
-    return out.once(formula, True, lambda: out.node("Transpose", [dense], name=wanted, perm=[1, 0]))
+    return out.once(formula, True, lambda: _transpose(out, dense, wanted))
+
+
+def _transpose(out: Emission, matrix: str, name: str) -> str:
+    return out.node("Transpose", [matrix], name=name, perm=[1, 0])
