@@ -1,6 +1,7 @@
 """Rows as they travel. Recipes, results and inspections go out as stored, never parsed again."""
 
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 from fastapi import Response
@@ -9,6 +10,9 @@ from pydantic_core import to_json
 from modelpress.resources import TERMINAL
 from store import tables
 from store.uploads import part_count
+
+FORMATS = {".safetensors": "safetensors"}
+"""What a model's first file is, by the ending that it was sent with; no file is opened here."""
 
 
 class Answer(Response):
@@ -54,7 +58,7 @@ def model(row: tables.Model, its_files: list[tables.ModelFile], *, full: bool = 
         "object": "model",
         "name": row.name,
         "state": row.state,
-        "format": "onnx",
+        "format": FORMATS.get(PurePath(its_files[0].path).suffix, "onnx") if its_files else "onnx",
         "files": files(its_files),
         "size_bytes": sum(file.size_bytes for file in its_files),
         "inspection": row.inspection if full else None,

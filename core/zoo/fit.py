@@ -23,11 +23,8 @@ class Fit:
     scale: Scale = FULL
 
     def outline(self) -> dict[str, Shape]:
-        """Its tensors' shapes by name, or nothing where it can't be built."""
-        try:
-            return outline(self.architecture, self.sample_shape, self.classes, self.scale)
-        except ValueError:
-            return {}
+        """Its tensors' shapes by name; raises ValueError where it can't be built so."""
+        return outline(self.architecture, self.sample_shape, self.classes, self.scale)
 
     def __str__(self) -> str:
         sizes = {"width": self.scale.width, "depth": self.scale.depth}
@@ -57,8 +54,12 @@ class Difference:
 
 
 def compare(shapes: Mapping[str, Shape], fit: Fit) -> Difference:
-    """Tensors that only training needs count neither way."""
-    own, spare = fit.outline(), ARCHITECTURES[fit.architecture].spare
+    """Tensors that only training needs count neither way. What can't be built has nothing in common with any."""
+    try:
+        own = fit.outline()
+    except ValueError as error:
+        return Difference([f"all of it ({error})"], list(shapes), [])
+    spare = ARCHITECTURES[fit.architecture].spare
     return Difference(
         [name for name in own if name not in shapes],
         [

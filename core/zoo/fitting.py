@@ -97,8 +97,7 @@ def of_paper(architecture: str) -> Fit:
 
 def _with_ends(shapes: Shapes, fit: Fit, asked: Architecture) -> Fit:
     """Classes off the last layer, the input's channels off the first."""
-    names = list(fit.outline())
-    if not names:
+    if not (names := list(own_of(fit))):
         return fit
     first, last = shapes.get(names[0], ()), shapes.get(names[-1], ())
     if asked.classes is None and last and last[0]:
@@ -116,18 +115,17 @@ def _with_width(shapes: Shapes, fit: Fit) -> Fit:
 
     No layer loses a channel as the width grows: if the sums over all layers agree, so does each layer.
     """
-    named = [name for name in fit.outline() if shapes.get(name)]
+    named = [name for name in own_of(fit) if shapes.get(name)]
     wanted = sum(shapes[name][0] for name in named)
 
     def at(width: float) -> Fit:
         return replace(fit, scale=replace(fit.scale, width=width))
 
     def excess(width: float) -> int:
-        own = at(width).outline()
+        own = own_of(at(width))
         return sum(own[name][0] for name in named if name in own) - wanted
 
-    low, high = 0.0, WIDEST
-    width = 1.0
+    low, width, high = 0.0, 1.0, WIDEST
     for _ in range(HALVINGS):
         if (found := excess(width)) == 0:
             rounded = (round(width, digits) for digits in (1, 2, 3))
@@ -135,6 +133,14 @@ def _with_width(shapes: Shapes, fit: Fit) -> Fit:
         low, high = (low, width) if found > 0 else (width, high)
         width = (low + high) / 2
     return fit
+
+
+def own_of(fit: Fit) -> dict[str, Shape]:
+    """The network's tensors, none where it can't be built."""
+    try:
+        return fit.outline()
+    except ValueError:
+        return {}
 
 
 def _samples(fit: Fit) -> Iterator[Shape]:

@@ -1,52 +1,19 @@
-"""Networks that are known by name: what a checkpoint of bare weights belongs to, and what a student may be."""
+"""Which network of the zoo a checkpoint of bare weights belongs to."""
 
-from typing import Annotated, Literal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from modelpress.base import Request
+from modelpress.validation import parse_request
+from modelpress.zoo import ZooName
 
 ARCHITECTURE_FILE = "architecture.json"
 """What the file is called that lies beside a safetensors checkpoint and holds an `Architecture`."""
-
-ZooName = Literal[
-    "lenet_300_100",
-    "lenet_5",
-    "alexnet",
-    "alexnet_owt",
-    "nin",
-    "all_cnn_c",
-    "vgg16",
-    "vgg19",
-    "vgg16_bn",
-    "vgg19_bn",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet20",
-    "resnet32",
-    "resnet44",
-    "resnet56",
-    "resnet110",
-    "wrn_16_1",
-    "wrn_16_2",
-    "wrn_16_4",
-    "wrn_16_8",
-    "wrn_22_8",
-    "wrn_28_10",
-    "wrn_40_1",
-    "wrn_40_2",
-    "wrn_40_4",
-    "densenet40",
-    "densenet_bc_100",
-    "googlenet",
-    "googlenet_bn",
-    "squeezenet1_0",
-    "squeezenet1_1",
-    "mobilenet_v1",
-    "mobilenet_v2",
-]
 
 
 class Architecture(Request):
@@ -65,3 +32,26 @@ class Architecture(Request):
     depth: float | None = Field(
         default=None, gt=0.0, le=4.0, description="Blocks of each stage, as a fraction of the paper's."
     )
+
+    def write(self, folder: Path) -> Path:
+        """The file that lies beside the checkpoint."""
+        path = folder / ARCHITECTURE_FILE
+        path.write_text(self.model_dump_json(exclude_none=True), "utf-8")
+        return path
+
+
+def architecture_of(said: Any) -> Architecture | None:
+    """From a name, a dict of an architecture's fields, or an `Architecture`; raises RequestInvalid."""
+    if said is None or isinstance(said, Architecture):
+        return said
+    return parse_request(Architecture, {"name": said} if isinstance(said, str) else said)
+
+
+@contextmanager
+def architecture_files(architecture: Architecture | None) -> Iterator[list[Path]]:
+    """The files that belong to a checkpoint besides itself; gone afterwards."""
+    if architecture is None:
+        yield []
+        return
+    with tempfile.TemporaryDirectory(prefix="modelpress-") as folder:
+        yield [architecture.write(Path(folder))]

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
+from modelpress.architecture import Architecture
 from modelpress.base import Answer
 from modelpress.data import DatasetFormat
 from modelpress.events import parse_event
@@ -76,22 +77,33 @@ def require_core() -> None:
 
 
 def prepare(
-    folder: Path, job: Job, model: Path, train: LocalData | None = None, evaluation: LocalData | None = None
+    folder: Path,
+    job: Job,
+    model: Path,
+    train: LocalData | None = None,
+    evaluation: LocalData | None = None,
+    architecture: Architecture | None = None,
 ) -> Job:
     """Make `folder` a job folder: copies of the inputs, and `job.json`; answers the job with its files filled in.
+
+    Args:
+        architecture: of a model that is a checkpoint of bare weights.
 
     Raises:
         FileUnreadable: a file is not there or may not be read.
     """
     inputs = folder / "inputs"
     inputs.mkdir(parents=True)
-    _copy(model, inputs / "model.onnx")
+    name = f"model{model.suffix or '.onnx'}"
+    _copy(model, inputs / name)
+    if architecture is not None:
+        architecture.write(inputs)
     for file in external_files(model):
         _copy(file, inputs / file.name)
     data = JobData(
         train=_place(inputs, "train", train), eval=_place(inputs, "eval", evaluation), splits=job.data.splits
     )
-    job = job.model_copy(update={"model": "model.onnx", "data": data})
+    job = job.model_copy(update={"model": name, "data": data})
     (folder / "job.json").write_text(job.model_dump_json(indent=2), "utf-8")
     return job
 

@@ -116,7 +116,8 @@ class ModelRequest(Request):
     files: list[FileRef] = Field(
         default_factory=list,
         max_length=1000,
-        description="Instead of `upload_id`: the `.onnx` file first, then its external data.",
+        description="Instead of `upload_id`: the `.onnx` file first, then its external data; or a `.safetensors` "
+        "checkpoint first, then an `architecture.json` with the `name` of its network in the zoo.",
     )
     tags: Tags = Field(default_factory=dict)
 

@@ -16,12 +16,22 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
 
 from modelpress.cli import exits
 from modelpress.cli.main import run
 from modelpress.client import AsyncClient, Client, JobCancelled
 from modelpress.client.credentials import find_credentials
-from modelpress.problem import DataError, ModelError, NotFound, ProblemError, RecipeInvalid, RequestInvalid
+from modelpress.problem import (
+    ArchitectureInvalid,
+    CheckpointMismatch,
+    DataError,
+    ModelError,
+    NotFound,
+    ProblemError,
+    RecipeInvalid,
+    RequestInvalid,
+)
 from modelpress.resources import Dataset, Event, Model
 
 STARTING_SECONDS = 60
@@ -303,3 +313,45 @@ def test_a_command_that_fails_says_the_services_own_code(capsys: pytest.CaptureF
     problem = json.loads(output(capsys))
     assert problem["code"] == "not_found"
     assert problem["request_id"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of LeNet-300-100 with 5 classes on samples of 12 numbers, in fp16."""
+    random = np.random.default_rng(0)
+    sizes = {"fc1": (300, 12), "fc2": (100, 300), "fc3": (5, 100)}
+    tensors = {f"{name}.weight": random.normal(size=size).astype(np.float16) for name, size in sizes.items()}
+    tensors |= {f"{name}.bias": random.normal(size=size[0]).astype(np.float16) for name, size in sizes.items()}
+    path = tmp_path_factory.mktemp("weights") / "lenet.safetensors"
+    save_file(tensors, path)
+    return path
+
+
+def test_a_checkpoint_and_the_name_of_its_network_are_a_model(client: Client, weights: Path, tmp_path: Path):
+    model = client.models.upload(weights, architecture="lenet_300_100")
+    assert (model.state, model.format) == ("ready", "safetensors")
+    assert [file.path for file in model.files] == ["lenet.safetensors", "architecture.json"]
+    assert model.inspection is not None
+    assert [layer.name for layer in model.inspection.layers] == ["fc1", "fc2", "fc3"]
+    assert "lenet_300_100 (5 classes, samples 12)" in model.inspection.notes[0]
+    job = client.jobs.create(model, [{"technique": "prune.magnitude"}]).wait(timeout=180)
+    job.artifacts.download(tmp_path, names=["model.onnx"])
+    session = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    assert np.asarray(session.run(None, {"input": np.ones((2, 12), np.float32)})[0]).shape == (2, 5)
+
+
+def test_a_checkpoint_of_another_network_is_rejected_with_the_right_name(client: Client, weights: Path):
+    with pytest.raises(CheckpointMismatch) as caught:
+        client.models.upload(weights, architecture="lenet_5")
+    assert "The tensors are those of lenet_300_100" in caught.value.hint
+    with pytest.raises(ArchitectureInvalid, match="nothing says which network"):
+        client.models.upload(weights)
+    with pytest.raises(RequestInvalid, match="/name"):
+        client.models.upload(weights, architecture="lenet_6")  # told here, before anything is sent
+
+
+def test_the_command_line_uploads_a_checkpoint(weights: Path, capsys: pytest.CaptureFixture[str]):
+    command = ["upload", str(weights), "--architecture", "lenet_300_100", "--input-shape", "1,3,4", "--json"]
+    assert run(command) == 0
+    model = json.loads(capsys.readouterr().out)
+    assert model["inspection"]["inputs"][0]["shape"] == ["batch", 1, 3, 4]

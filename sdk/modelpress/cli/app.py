@@ -22,7 +22,21 @@ Json = Annotated[
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A file (YAML or JSON), the name of a built-in recipe, or JSON itself.")
 ]
-LocalModel = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The model; its external data lie beside it.")]
+LocalModel = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="An .onnx file, external data beside it; or a .safetensors file and --architecture."
+    ),
+]
+Architecture = Annotated[
+    str | None,
+    typer.Option(
+        help="The network of the zoo whose weights a .safetensors file holds: its name, or JSON that says more."
+    ),
+]
+InputShape = Annotated[
+    str | None, typer.Option(help="With --architecture: one sample, as 3,32,32; left out means the paper's size.")
+]
 Train = Annotated[
     list[str] | None,
     typer.Option(
@@ -70,6 +84,8 @@ def run(
     objective: Objective = None,
     max_drop: MaxDrop = None,
     batch_size: Batches = None,
+    architecture: Architecture = None,
+    input_shape: InputShape = None,
     keep: Annotated[Path | None, typer.Option(help="Keep the job folder here, to look at or to run again.")] = None,
     json: Json = False,
 ) -> None:
@@ -79,18 +95,23 @@ def run(
     result goes to stdout too.
     """
     from modelpress.cli.compute import compress
+    from modelpress.cli.wishes import architecture as read
 
     data = {"labels": labels, "format": format, "input": input, "preparation": preparation}
     wish = {"seed": seed, "device": device, "objective": objective, "max_drop": max_drop, "batch_sizes": batch_size}
-    compress(recipe, model, out, train, eval, task, data, wish, keep, json)
+    known = read(architecture, input_shape)
+    compress(recipe, model, out, train, eval, task, data, wish, keep, json, known)
 
 
 @app.command(epilog=exits.DESCRIPTION)
-def inspect(model: LocalModel, json: Json = False) -> None:
+def inspect(
+    model: LocalModel, architecture: Architecture = None, input_shape: InputShape = None, json: Json = False
+) -> None:
     """Show a model's inputs, outputs, operators, layers and costs, on this machine, without any service."""
     from modelpress.cli.compute import inspect as work
+    from modelpress.cli.wishes import architecture as read
 
-    work(model, json)
+    work(model, json, read(architecture, input_shape))
 
 
 @app.command(epilog=exits.DESCRIPTION)
@@ -105,20 +126,23 @@ def techniques(
 
 @app.command(epilog=exits.DESCRIPTION)
 def upload(
-    files: Annotated[list[Path], typer.Argument(help="A .onnx model, or the files of a data set in order.")],
+    files: Annotated[list[Path], typer.Argument(help="A model (.onnx, .safetensors), or the files of a data set.")],
     name: Annotated[str | None, typer.Option(help="For people; left out means the file's name.")] = None,
     labels: Labels = None,
     format: Format = None,
     input: InputName = None,
     preparation: Preparation = None,
+    architecture: Architecture = None,
+    input_shape: InputShape = None,
     resume: Annotated[str | None, typer.Option(help="Id of an upload to go on with where it stopped.")] = None,
     json: Json = False,
 ) -> None:
     """Upload a model or a data set to the service and print its id."""
     from modelpress.cli.remote import upload as work
+    from modelpress.cli.wishes import architecture as read
 
     data = {"labels": labels, "format": format, "input": input, "preparation": preparation}
-    work(files, name, data, resume, json)
+    work(files, name, data, resume, json, read(architecture, input_shape))
 
 
 @app.command(epilog=exits.DESCRIPTION)
@@ -137,6 +161,8 @@ def submit(
     objective: Objective = None,
     max_drop: MaxDrop = None,
     batch_size: Batches = None,
+    architecture: Architecture = None,
+    input_shape: InputShape = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check it, and say what to expect.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end, as `watch` does.")] = False,
@@ -144,10 +170,12 @@ def submit(
 ) -> None:
     """Queue a job on the service and print its id. Data sets are ids, or files to upload."""
     from modelpress.cli.remote import submit as work
+    from modelpress.cli.wishes import architecture as read
 
     data = {"labels": labels, "format": format, "input": input, "preparation": preparation}
     wish = {"seed": seed, "device": device, "objective": objective, "max_drop": max_drop, "batch_sizes": batch_size}
-    work(recipe, model, train, eval, task, data, wish, name, dry_run, wait, json)
+    known = read(architecture, input_shape)
+    work(recipe, model, train, eval, task, data, wish, name, dry_run, wait, json, known)
 
 
 @app.command(epilog=exits.DESCRIPTION)

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from modelpress import local
+from modelpress.architecture import Architecture
 from modelpress.cli import tables
 from modelpress.cli.inspected import show_inspection
 from modelpress.cli.wishes import DEVICES, built_in_recipe, dataset_format, guess_task, request_fields, written_recipe
@@ -31,6 +32,7 @@ def compress(
     wish: dict[str, Any],
     keep: Path | None,
     as_json: bool,
+    known: Architecture | None = None,
 ) -> None:
     local.require_core()
     steps = written_recipe(recipe)
@@ -41,7 +43,7 @@ def compress(
     fields = {**request_fields(wish, task), "device": _device(wish["device"])}
     job = parse_request(Job, {**fields, "recipe": [step.model_dump() for step in steps]})
     with _job_folder(keep) as folder:
-        local.prepare(folder, job, model, learn, judge)
+        local.prepare(folder, job, model, learn, judge, known)
         result = _run(folder, model.name, as_json)
         kept = local.keep_outputs(folder, out)
     if as_json:
@@ -51,10 +53,10 @@ def compress(
         typer.echo(f"{', '.join(path.name for path in kept)} in {out}")
 
 
-def inspect(model: Path, as_json: bool) -> None:
+def inspect(model: Path, as_json: bool, known: Architecture | None = None) -> None:
     local.require_core()
     with _job_folder(None) as folder:
-        local.prepare(folder, Job(kind="inspect", device=["cpu"]), model)
+        local.prepare(folder, Job(kind="inspect", device=["cpu"]), model, architecture=known)
         inspection = local.inspection_of(_run(folder, model.name, as_json))
     if as_json:
         typer.echo(inspection.model_dump_json(indent=2))

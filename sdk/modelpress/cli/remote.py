@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 
+from modelpress.architecture import Architecture
 from modelpress.cli import tables
 from modelpress.cli.wishes import dataset_format, guess_task, preparation, request_fields, written_recipe
 from modelpress.client import Client
@@ -17,13 +18,23 @@ from modelpress.client.jobs import Job
 from modelpress.data import DatasetFormat
 from modelpress.resources import Dataset
 
+MODELS = {".onnx", ".safetensors"}
+"""Endings of files that are models; others are data."""
 
-def upload(files: list[Path], name: str | None, said: dict[str, str | None], resume: str | None, as_json: bool) -> None:
+
+def upload(
+    files: list[Path],
+    name: str | None,
+    said: dict[str, str | None],
+    resume: str | None,
+    as_json: bool,
+    known: Architecture | None = None,
+) -> None:
     with _client(as_json) as client:
         if resume is not None:
             thing = client.uploads.resume(resume, files[0])
-        elif files[0].suffix == ".onnx":
-            thing = client.models.upload(files[0], name=name)
+        elif files[0].suffix in MODELS:
+            thing = client.models.upload(files[0], name=name, architecture=known)
         else:
             thing = client.datasets.upload(files, name=name, **_how(said))
     _say(thing, as_json, thing.id)
@@ -41,6 +52,7 @@ def submit(
     dry_run: bool,
     wait: bool,
     as_json: bool,
+    known: Architecture | None = None,
 ) -> None:
     steps = written_recipe(recipe)
     with _client(as_json) as client:
@@ -50,7 +62,7 @@ def submit(
         task = task or guess_task(labelled and _format(labelled), first if first.is_file() else None)
         fields = {**request_fields(wish, task), "device": wish["device"], "train": learn, "eval": judge, "name": name}
         if Path(model).is_file():
-            model = client.models.upload(model).id
+            model = client.models.upload(model, architecture=known).id
         asked = recipe if steps is None else steps
         if dry_run:
             estimate = client.jobs.estimate(model, asked, **fields)

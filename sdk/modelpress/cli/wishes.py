@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from modelpress.architecture import Architecture, architecture_of
 from modelpress.data import DatasetFormat
 from modelpress.data_format import guess_format, labels_are_classes
 from modelpress.problem import RecipeInvalid, RequestInvalid
@@ -61,6 +62,24 @@ def preparation(said: str | None) -> Any:
         return read_yaml(text)  # JSON is YAML
     except yaml.YAMLError as error:
         raise RequestInvalid(f"the preparation is neither JSON nor YAML: {error}") from None
+
+
+def architecture(name: str | None, input_shape: str | None) -> Architecture | None:
+    """What `--architecture` (a name, or JSON) and `--input-shape` (sizes with commas) say of a checkpoint."""
+    if name is None:
+        if input_shape is not None:
+            raise RequestInvalid("--input-shape is for a checkpoint: give its --architecture too")
+        return None
+    try:
+        fields = read_yaml(name) if name.lstrip().startswith("{") else {"name": name}
+    except yaml.YAMLError as error:
+        raise RequestInvalid(f"the architecture is neither a name nor JSON: {error}") from None
+    if input_shape is not None:
+        sizes = input_shape.split(",")
+        if not all(size.strip().isdecimal() for size in sizes):
+            raise RequestInvalid(f"--input-shape is channels,height,width such as 3,32,32, not {input_shape!r}")
+        fields = {**fields, "input_shape": [int(size) for size in sizes]}
+    return architecture_of(fields)
 
 
 def guess_task(format: DatasetFormat | None, first: Path | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modelpress.architecture import Architecture, architecture_files, architecture_of
 from modelpress.client.effects import Items, Mode, Op, iteration, operation, work
 from modelpress.client.resource import Resource
 from modelpress.client.transport import segment
@@ -23,24 +24,29 @@ class Models(Resource[Mode]):
         source: Any,
         example_inputs: Any = None,
         *,
+        architecture: Architecture | str | None = None,
         name: str | None = None,
         tags: dict[str, str] | None = None,
         wait: bool = True,
         dynamic_axes: Mapping[str, Mapping[int, str] | Sequence[int]] | None = None,
         opset: int | None = None,
     ) -> Op[Model]:
-        """Upload an ONNX file with its external data, or a torch module, and wait until it was looked at.
+        """Upload an ONNX file with its external data, a torch module, or a checkpoint, and wait until it was looked at.
 
         A module needs `example_inputs` (a tensor, a tuple of them, or a dict by parameter name); it is exported here,
         on this machine, so that no code of yours travels. `dynamic_axes` and `opset` are as in
         `modelpress.export.export_onnx`, which says more.
+
+        A safetensors checkpoint needs `architecture`: the name of a network of the zoo, or an `Architecture` where
+        more is to be said than the checkpoint does, such as `input_shape`.
 
         Raises:
             ExportFailed: no exporter gave a file that computes what the module does.
             ModelError: the model was rejected; the subclass and the code say why.
         """
         if isinstance(source, str | Path):
-            return (yield from self._upload_file(Path(source), name, tags, wait))
+            with architecture_files(architecture_of(architecture)) as besides:
+                return (yield from self._upload_file(Path(source), name, tags, wait, besides))
         from modelpress.export import exported  # torch is this caller's, never a dependency
 
         with exported(source, example_inputs, dynamic_axes=dynamic_axes, opset=opset) as path:
@@ -61,10 +67,12 @@ class Models(Resource[Mode]):
         """Delete a model; jobs that used it stay."""
         yield from self._transport.call("DELETE", f"/v1/models/{segment(model_id)}")
 
-    def _upload_file(self, path: Path, name: str | None, tags: dict[str, str] | None, wait: bool) -> Op[Model]:
+    def _upload_file(
+        self, path: Path, name: str | None, tags: dict[str, str] | None, wait: bool, besides: Sequence[Path] = ()
+    ) -> Op[Model]:
         uploads = Uploads(self._transport, self._driver, self._bars)
         files = []
-        for file in [path, *(yield from work(lambda: external_files(path)))]:
+        for file in [path, *besides, *(yield from work(lambda: external_files(path)))]:
             upload = yield from uploads.send(file)
             files.append({"path": file.name, "upload_id": upload.id})
         held = {"upload_id": files[0]["upload_id"]} if len(files) == 1 else {"files": files}

@@ -4,8 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from modelpress.architecture import ZooName
 from modelpress.steps.base import Stage, Step
+from modelpress.zoo import ZooName
 
 
 class StudentDistillation(Step):

@@ -19,8 +19,8 @@ from core.zoo.builder import Builder
 from core.zoo.scale import Scale
 from core.zoo.table import parameters, table
 from core.zoo.weights import shapes_only
-from modelpress.architecture import ZooName
 from modelpress.steps import StudentDistillation
+from modelpress.zoo import ZooName
 
 PUBLISHED = {  # exact, and rounded as the paper, one that compresses the network, or the torch release prints it
     "lenet_300_100": (266_610, "267K"),

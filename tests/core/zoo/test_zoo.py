@@ -23,7 +23,7 @@ CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
 def run(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     onnx.checker.check_model(model, full_check=True)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {model.graph.input[0].name: images})[0]
+    return np.asarray(session.run(None, {model.graph.input[0].name: images})[0])
 
 
 TINY = {

@@ -13,6 +13,7 @@ import onnxruntime as ort
 import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
 
 from modelpress import local
 from modelpress.cli import exits
@@ -126,3 +127,35 @@ def test_data_are_copied_under_names_that_can_not_clash(model: Path, tmp_path: P
     names = [*job.data.train.files, *job.data.eval.files]
     assert [(tmp_path / "job" / "inputs" / name).read_text() for name in names] == ["a", "b", "a", "b"]
     assert (tmp_path / "job" / "inputs" / "model.onnx").read_bytes() == model.read_bytes()
+
+
+def test_a_checkpoint_is_inspected_and_run_by_the_name_of_its_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    weights = {"fc1.weight": (30, 4), "fc1.bias": (30,), "fc2.weight": (10, 30), "fc2.bias": (10,)}
+    weights |= {"fc3.weight": (3, 10), "fc3.bias": (3,)}
+    random = np.random.default_rng(0)
+    tensors = {name: random.normal(size=size).astype(np.float32) for name, size in weights.items()}
+    save_file(tensors, tmp_path / "w.safetensors")
+    known = ["--architecture", '{"name": "lenet_300_100", "width": 0.1}', "--input-shape", "4"]
+    assert run(["inspect", str(tmp_path / "w.safetensors"), *known, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] == sum(tensor.size for tensor in tensors.values())
+    assert run(["run", "[]", str(tmp_path / "w.safetensors"), *known, "--out", str(tmp_path / "out")]) == 0
+    session = ort.InferenceSession(tmp_path / "out" / "model.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == ["batch", 4]
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--architecture", "lenet_6"], "/name"),
+        (["--architecture", "{name: ["], "neither a name nor JSON"),
+        (["--architecture", "lenet_5", "--input-shape", "3,a,32"], "--input-shape is channels,height,width"),
+        (["--input-shape", "3,32,32"], "give its --architecture too"),
+    ],
+)
+def test_an_architecture_that_makes_no_sense_is_told_before_anything_runs(
+    model: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+):
+    assert run(["inspect", str(model), *options]) != 0
+    assert said in " ".join(capsys.readouterr().err.split())
