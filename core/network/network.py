@@ -20,6 +20,7 @@ from core.network.finite import check_finite
 from core.network.importer import Builder
 from core.network.layer import Layer, kind_of
 from core.network.names import attribute_name
+from core.network.opaque import is_opaque
 from core.network.planes import shape_plane
 from core.network.read import read_model
 from core.network.runtime import is_held
@@ -129,11 +130,16 @@ class Network:
         """
         if missing := [name for name in self.input_names if name not in inputs]:
             raise StepError(f"no values for the inputs {', '.join(missing)}")
-        return [self._argument(inputs[value.name], value.type) for value in self._source.inputs]
+        nodes = self.graph.graph.find_nodes(op="placeholder")
+        values = zip(nodes, self._source.inputs, strict=True)
+        return [self._argument(node, inputs[value.name], value.type) for node, value in values]
 
-    def _argument(self, given: Any, kind: TypeProto) -> Any:
+    def _argument(self, node: fx.Node, given: Any, kind: TypeProto) -> Any:
+        """What only onnxruntime reads keeps all its digits."""
         if not isinstance(given, Tensor) or not is_held(kind):
             return given
+        if given.dtype == torch.float64 and all(is_opaque(self.graph, user) for user in node.users):
+            return given.to(self.device)
         return given.to(self.device, compute_type(kind.tensor_type.elem_type))
 
     def train_graph(self, example: Mapping[str, Tensor] | None = None) -> fx.GraphModule:

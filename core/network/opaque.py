@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, helper
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from core.network.emission import Emission
-from core.network.protos import renamed_copy
+from core.network.protos import opset_of, renamed_copy
 from core.network.registry import Call, emits
 from core.network.runtime import Held, inside, open_session, outside, run_session
-from modelpress.problem import ModelError
+from modelpress.problem import ModelError, UnsoundError
 
 Types = tuple[bytes, ...]
 
@@ -51,6 +51,10 @@ class OpaqueNode(nn.Module):
     @property
     def op_type(self) -> str:
         return self.node.op_type
+
+    @property
+    def opset(self) -> int:
+        return opset_of(self._opsets)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_sessions": {}}  # a session can't be copied; the copy opens its own
@@ -100,6 +104,11 @@ class OpaqueNode(nn.Module):
         return helper.make_model(graph, opset_imports=self._opsets, ir_version=self._ir_version)
 
 
+def is_opaque(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether onnxruntime runs a node of the normal form."""
+    return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), OpaqueNode)
+
+
 def _type_of(value: Any, known: TypeProto | None, is_sized: bool) -> TypeProto:
     """What a session is told of an input: of a tensor the rank, or the sizes."""
     if known is not None and not known.HasField("tensor_type"):
@@ -123,9 +132,15 @@ def without_shape(kind: TypeProto) -> TypeProto:
 
 @emits(OpaqueNode)
 def emit_opaque(out: Emission, call: Call) -> tuple[str, ...]:
-    """The node as it came, with the values that now stand at its inputs."""
+    """The node as it came, with the values that now stand at its inputs.
+
+    Raises:
+        UnsoundError: another opset is written, in which the node may mean another thing.
+    """
     module = call.module
     assert isinstance(module, OpaqueNode)
+    if out.opset != module.opset:
+        raise UnsoundError(f"{module.op_type} of opset {module.opset} can't be written in opset {out.opset}")
     names = dict(zip(module.arguments, call.inputs, strict=True))
     for constant in module.constants:
         names[constant.name] = out.fresh(f"{call.base}/{constant.name}")

@@ -1,8 +1,8 @@
 """Walks over every graph, node and tensor of a model, subgraphs and attributes included."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto
 
 from core.network.limits import MAX_DEPTH
 from modelpress.problem import ModelTooLarge
@@ -61,6 +61,11 @@ def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
             for sparse in sparse_tensors:
                 yield sparse.values
                 yield sparse.indices
+
+
+def opset_of(imports: Iterable[OperatorSetIdProto]) -> int:
+    """Version of the standard operators; 1 where there are none."""
+    return next((entry.version for entry in imports if entry.domain in ("", "ai.onnx")), 1)
 
 
 def captured(node: NodeProto) -> list[str]:

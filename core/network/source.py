@@ -11,7 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, TypeProto
 from onnx.inliner import inline_local_functions
 from onnx.shape_inference import InferenceError
 
-from core.network.protos import captured
+from core.network.protos import captured, opset_of
 from core.network.runtime import value_types
 from core.network.sizes import elements
 
@@ -53,7 +53,7 @@ class Source:
 
     @property
     def opset(self) -> int:
-        return next((entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+        return opset_of(self.model.opset_import)
 
     def needs(self, index: int) -> list[str]:
         """Names that node `index` reads, those of its subgraphs included."""
