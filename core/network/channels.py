@@ -12,6 +12,7 @@ shortcuts need no offsets, and channel shuffles hold nothing together.
 
 from core.network import (  # noqa: F401  they register the rules
     channel_arithmetic,
+    channel_attention,
     channel_moves,
     channel_recurrent,
     channel_reductions,

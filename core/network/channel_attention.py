@@ -1,0 +1,96 @@
+"""How identities of channels pass attention that is one operator.
+
+What can go is a head, with its queries, keys and values. Heads that share keys and values (grouped queries) go
+together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import fx
+
+from core.network.carriers import Carried, Carrier
+from core.network.channel_sizes import follow
+from core.network.identities import Ids
+from core.network.ops import attention, attention_runtime
+from core.network.trace import Trace, rule
+
+NOT_CUT = "has keys and values from outside the network"
+
+
+@rule(attention.attention, attention.attention_with_state)
+@rule(attention_runtime.multi_head_attention, attention_runtime.multi_head_attention_with_state)
+def pass_attention(trace: Trace, node: fx.Node) -> Any:
+    q, k, v, *rest = node.args
+    counts: Any = [node.kwargs.get(name, node.kwargs.get("num_heads")) for name in ("q_num_heads", "kv_num_heads")]
+    queries, keys, values = (
+        _heads(trace, node, x, heads) for x, heads in zip((q, k, v), (counts[0], counts[1], counts[1]), strict=True)
+    )
+    trace.unite(keys, values)
+    trace.unite(queries, np.repeat(keys, len(queries) // len(keys)))
+    _count_heads(trace, node, queries, keys)
+    for other in rest:
+        if isinstance(other, fx.Node):
+            _beside(trace, node, other, queries)
+    return _outputs(trace, node, queries, keys)
+
+
+def _heads(trace: Trace, node: fx.Node, x: Any, heads: int | None) -> Ids:
+    """One identity for each head of (batch, heads, sequence, width) or (batch, sequence, heads * width)."""
+    reason = f"{trace.name(node)} takes it straight from the model's input"
+    if len(trace.shape(x)) == 4:
+        trace.lock_others(x, [1], f"{trace.name(node)} contracts it")
+        return trace.channel_ids(x, 1, reason)
+    assert heads is not None
+    trace.lock_others(x, [2], f"{trace.name(node)} walks along it")
+    rows = trace.channel_ids(x, 2, reason).reshape(heads, -1)
+    trace.unite(np.broadcast_to(rows[:, :1], rows.shape), rows)
+    return rows[:, 0].copy()
+
+
+def _count_heads(trace: Trace, node: fx.Node, queries: Ids, keys: Ids) -> None:
+    for name, ids in (("q_num_heads", queries), ("kv_num_heads", keys), ("num_heads", queries)):
+        if node.kwargs.get(name) is not None:
+            trace.count(node, name, None, ids)
+
+
+def _beside(trace: Trace, node: fx.Node, other: fx.Node, queries: Ids) -> None:
+    """A mask that differs between heads is cut with them; keys and values of earlier steps can't be."""
+    sizes = trace.shape(other)
+    if len(sizes) < 3 or sizes[-3] == 1:
+        return
+    if sizes[-3] == len(queries) and follow(trace, other, -3, queries):
+        return
+    trace.lock(queries, f"{trace.name(node)} reads {trace.name(other)}, which can't be cut")
+
+
+def _outputs(trace: Trace, node: fx.Node, queries: Ids, keys: Ids) -> Any:
+    shapes: Any = trace.shapes[node]
+    if not isinstance(shapes, list):
+        return _merged(shapes, queries)
+    by_key = [Carrier((1,), keys)]
+    return [_merged(shapes[0], queries), by_key, by_key, *([Carrier((1,), queries)] for _ in shapes[3:])]
+
+
+def _merged(shape: Any, heads: Ids) -> Carried:
+    """Heads along their own axis, or side by side in the last."""
+    return [Carrier((1,), heads)] if len(shape) == 4 else [Carrier((2,), np.repeat(heads, shape[2] // len(heads)))]
+
+
+@rule(attention.rotary_embedding, attention_runtime.rotary_embedding_at)
+def pass_rotary(trace: Trace, node: fx.Node) -> Carried:
+    """Turns pairs of channels within each head."""
+    x = node.args[0]
+    sizes = trace.shape(x)
+    if len(sizes) == 4:
+        trace.lock_others(x, [0, 1], f"{trace.name(node)} turns it")
+        return list(trace.carriers(x))
+    heads: Any = node.kwargs["num_heads"]
+    if not heads or trace.carrier(x, 2) is None:
+        trace.lock_all(x, f"{trace.name(node)} does not say how many heads it turns")  # pyright: ignore[reportArgumentType]  # a node
+        return []
+    ids = _heads(trace, node, x, heads)
+    trace.count(node, "num_heads", None, ids)
+    return _merged(sizes, ids)
