@@ -11,7 +11,8 @@ from core.network.carriers import Carried, Carrier
 from core.network.channel_contraction import contract
 from core.network.channel_sizes import follow
 from core.network.identities import Ids
-from core.network.ops import arithmetic
+from core.network.ops import arithmetic, picking
+from core.network.ops.einsum import einsum
 from core.network.ops.linear import matmul
 from core.network.registry import BROADCASTING, ELEMENTWISE
 from core.network.trace import Trace, rule
@@ -135,3 +136,36 @@ def pass_matmul(trace: Trace, node: fx.Node) -> Carried:
     result = letters + left[:-1] + right[1:]
     operands: Any = node.args[:2]
     return contract(trace, node, list(operands), labels, result)
+
+
+@rule(einsum)
+def pass_einsum(trace: Trace, node: fx.Node) -> Carried:
+    """A contraction over labelled axes; one that takes a diagonal can't be cut."""
+    operands = [arg for arg in node.args if isinstance(arg, fx.Node)]
+    equation = str(node.kwargs["equation"])
+    terms, _, result = equation.partition("->")
+    labels = [
+        _letters(term, len(trace.shape(operand))) for term, operand in zip(terms.split(","), operands, strict=True)
+    ]
+    if "->" not in equation or any(len(set(names)) < len(names) for names in labels):
+        for operand in operands:
+            trace.lock_all(operand, f"{trace.name(node)} gives no way to cut it")
+        return []
+    return contract(trace, node, operands, labels, _letters(result, len(trace.shape(node))))
+
+
+def _letters(term: str, rank: int) -> list[str]:
+    """One label for each axis; those of an ellipsis are numbered from the right."""
+    before, dots, after = term.partition("...")
+    hidden = rank - len(before) - len(after) if dots else 0
+    return [*before, *(f"...{place}" for place in reversed(range(hidden))), *after]
+
+
+@rule(picking.trilu)
+def pass_trilu(trace: Trace, node: fx.Node) -> Carried:
+    """Half of each matrix becomes 0."""
+    x = node.args[0]
+    rank = len(trace.shape(x))
+    for axis in (rank - 2, rank - 1):
+        trace.settle(x, axis, f"{trace.name(node)} blanks half of it")
+    return list(trace.carriers(x))
