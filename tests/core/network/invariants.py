@@ -74,40 +74,47 @@ def assert_varies(model: ModelProto, subject: Subject, seed: int) -> list[np.nda
 
 
 def check_removal(subject: Subject, seed: int, close: float = CLOSE) -> None:
-    """One trial: random units of the network zeroed, and removed; outputs agree in onnxruntime, and in torch."""
+    """One trial: random units of the network zeroed, and removed, give the same outputs; and they had mattered."""
     original = assert_varies(subject.model, subject, seed)
     network = Network.from_proto(subject.model)
-    channels = analyse(network)
-    units = some_units(channels, seed)
-    zeroed = network.copy()
+    units = some_units(analyse(network), seed)
+    zeroed, written = compare_removal(network, units, subject.inputs(seed), close)
+    assert difference(assert_varies(zeroed, subject, seed), original) > VARIES, "the units did not matter"
+    assert spare_units(analyse(Network.from_proto(written))) == spare_units(analyse(network)) - len(units)
+
+
+def compare_removal(
+    network: Network, units: NDArray[np.int64], inputs: Arrays, close: float = CLOSE
+) -> tuple[ModelProto, ModelProto]:
+    """The network with the units zeroed, and with them removed: outputs agree in onnxruntime; gives back both."""
+    zeroed, cut = network.copy(), network.copy()
     zero_units(zeroed, analyse(zeroed), units)
-    before = parameters(network)
-    remove_units(network, channels, units)
-    assert parameters(network) < before
-
-    written = network.to_proto()
-    onnx.checker.check_model(written)
-    expected = assert_varies(zeroed.to_proto(), subject, seed)
-    assert difference(expected, original) > VARIES, "the units did not matter"
-    assert difference(run_onnx(written, subject.inputs(seed)), expected) <= close
-    again = analyse(Network.from_proto(written))
-    assert len(again.prunable()) == len(channels.prunable()) - len(units)
+    remove_units(cut, analyse(cut), units)
+    assert parameters(cut) < parameters(zeroed)
+    models = zeroed.to_proto(), cut.to_proto()
+    onnx.checker.check_model(models[1])
+    expected, found = (run_onnx(model, inputs) for model in models)
+    assert difference(found, expected) <= close
+    return models
 
 
-def check_wrong_units_show(subject: Subject, seed: int, close: float = CLOSE) -> None:
-    """The comparison can fail: removing each unit's neighbour, or a locked unit, is found out."""
+def check_neighbours_show(subject: Subject, seed: int, close: float = CLOSE) -> None:
+    """The comparison can fail: removing the units next to those that were zeroed is found out."""
     network = Network.from_proto(subject.model)
     channels = analyse(network)
     units = some_units(channels, seed)
     expected = _zeroed(network, units, subject, seed)
     assert _removed(network, shifted(channels, units), subject, seed, expected) > 10 * close
 
-    locked = np.array(sorted(set(_filters(channels)) & set(channels.locked)))
-    one = np.random.default_rng(seed).choice(locked, 1)
+
+def check_locked_shows(subject: Subject, seed: int, close: float = CLOSE) -> None:
+    """What is locked is locked for a reason: zeroed and removed all the same, it does not give the same."""
+    network = Network.from_proto(subject.model)
+    channels = analyse(network)
+    one = np.random.default_rng(seed).choice(sorted(_filters(channels) & set(channels.locked)), 1)
     expected = _zeroed(network, one, subject, seed)
-    assert _removed(network, one, subject, seed, expected) > 10 * close, (
-        f"locked without need: {locked_because(channels)}"
-    )
+    reason = channels.locked[int(one[0])]
+    assert _removed(network, one, subject, seed, expected) > 10 * close, f"locked without need: {reason}"
 
 
 def _zeroed(network: Network, units: NDArray[np.int64], subject: Subject, seed: int) -> list[np.ndarray]:
@@ -130,13 +137,17 @@ def _removed(
 
 
 def some_units(channels: Channels, seed: int) -> NDArray[np.int64]:
-    """Random units of two thirds of the groups, up to half of each, as far as every balance allows; at least one.
+    """Random units of two thirds of the groups, up to half of each, as far as every balance allows; at least one."""
+    units = find_units(channels, seed)
+    assert len(units), f"no unit can be removed: {locked_because(channels)}"
+    return units
 
-    Each balanced part of a group gives equally many and keeps at least one.
-    """
-    rng = np.random.default_rng(seed)
+
+def find_units(channels: Channels, seed: int) -> NDArray[np.int64]:
+    """The same, or none where there are none. Each balanced part of a group gives equally many and keeps one."""
+    rng, removed = np.random.default_rng(seed), np.zeros(channels.count, dtype=bool)
     for _ in range(20):
-        removed = np.zeros(channels.count, dtype=bool)
+        removed[:] = False
         for group in channels.groups:
             parts = [group.units[group.parts == part] for part in np.unique(group.parts)]
             most = min(len(part) for part in parts) // 2
@@ -145,8 +156,13 @@ def some_units(channels: Channels, seed: int) -> NDArray[np.int64]:
                 removed[rng.choice(part, count, replace=False)] = True
         removed = channels.balanced(removed)
         if removed.any():
-            return np.flatnonzero(removed)
-    raise AssertionError(f"no unit can be removed: {locked_because(channels)}")
+            break
+    return np.flatnonzero(removed)
+
+
+def spare_units(channels: Channels) -> int:
+    """How many units could still go, one of each balanced part of each group being the last."""
+    return sum(len(group.units) - len(np.unique(group.parts)) for group in channels.groups)
 
 
 def shifted(channels: Channels, units: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -186,6 +202,6 @@ def locked_because(channels: Channels) -> dict[str, set[str]]:
     return found
 
 
-def _filters(channels: Channels) -> list[int]:
+def _filters(channels: Channels) -> set[int]:
     """Units that layers compute."""
-    return [int(unit) for axis in channels.axes if axis.produces for unit in axis.ids]
+    return {int(unit) for axis in channels.axes if axis.produces for unit in axis.ids}
