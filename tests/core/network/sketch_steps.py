@@ -1,4 +1,4 @@
-"""Steps of random graphs on values of any shape. Numbers stay of the order of one; what jumps reads the input itself."""
+"""Steps of random graphs on values of any shape. Numbers stay of the order of one; what jumps reads the input."""
 
 import numpy as np
 from onnx import TensorProto
