@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -142,8 +142,17 @@ def test_has_the_operators_and_the_weights_of_the_file_that_others_made(file, ar
     ARCHITECTURES[architecture].write(net, "input", 1000, Scale())
     ours = Counter(net.weights[name].shape for node in net.nodes if node.op in kinds for name in node.inputs[1:])
     assert ours == weight_shapes(theirs, kinds)
+    assert Counter(windows([(n.op, n.attributes) for n in net.nodes])) == Counter(
+        windows([(n.op_type, {a.name: list(a.ints) for a in n.attribute}) for n in theirs.graph.node])
+    )
     for kind in ("Relu", "MaxPool", "Concat", "LRN", "Conv"):
         assert count(kind, [n.op for n in net.nodes]) == count(kind, [n.op_type for n in theirs.graph.node])
+
+
+def windows(nodes: list[tuple[str, dict[str, Any]]]) -> list[tuple[int, int]]:
+    """Side and padding of each filter that is larger than one pixel; strides of residual blocks differ by design."""
+    filters = [attributes for op, attributes in nodes if op == "Conv" and attributes["kernel_shape"] != [1, 1]]
+    return [(attributes["kernel_shape"][0], (attributes.get("pads") or [0])[0]) for attributes in filters]
 
 
 def count(kind: str, kinds: list[str]) -> int:
