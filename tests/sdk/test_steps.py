@@ -105,6 +105,7 @@ def test_any_legal_step_survives_json(step: Step):
 @given(st.lists(any_step(), max_size=4))
 def test_a_written_recipe_reads_as_the_same_steps(steps: list[Step]):
     steps.sort(key=lambda step: -1 if step.stage is None else step.stage)
+    assume(sum(step.technique == "quantize.int8" for step in steps) <= 1)
     assert read_recipe(write_recipe(steps)) == steps
 
 

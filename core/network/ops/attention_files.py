@@ -115,6 +115,6 @@ def emit_rotary(out: Emission, call: Call) -> str:
     return out.node("RotaryEmbedding", stripped(call.inputs), name=call.base, **rotary_attributes(call))
 
 
-def rotary_attributes(call: Call) -> dict[str, int]:
+def rotary_attributes(call: Call) -> dict[str, Any]:
     names = {"num_heads": "num_heads", "rotary_dim": "rotary_embedding_dim", "interleaved": "interleaved"}
     return {theirs: call.kwargs[ours] for ours, theirs in names.items() if call.kwargs[ours]}

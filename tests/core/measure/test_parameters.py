@@ -1,6 +1,5 @@
 """What counts as a parameter, and the bytes that it takes in the file."""
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -74,11 +73,11 @@ def test_a_table_is_counted_and_looking_up_costs_nothing(tmp_path):
     assert (costs.parameters, costs.macs, costs.node(0).activation_bytes) == (60, 0, 5 * 6 * 4)
 
 
-@pytest.mark.parametrize("kind, size", [(np.float16, 2), (ml_dtypes.bfloat16, 2), (np.float64, 8)])
+@pytest.mark.parametrize("kind, size", [(TensorProto.FLOAT16, 2), (TensorProto.BFLOAT16, 2), (TensorProto.DOUBLE, 8)])
 def test_bytes_are_those_of_the_files_type(tmp_path, kind, size):
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
-    types = dict.fromkeys("xy", helper.np_dtype_to_tensor_dtype(np.dtype(kind)))
-    proto = model_of(nodes, {"x": [1, 3]}, constants={"w": random(3, 5).astype(kind)}, types=types)
+    weight = random(3, 5).astype(helper.tensor_dtype_to_np_dtype(kind))
+    proto = model_of(nodes, {"x": [1, 3]}, constants={"w": weight}, types=dict.fromkeys("xy", kind))
     costs = held(proto, tmp_path)
     assert (costs.parameters, costs.bytes) == (15, 15 * size)
 
