@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import GraphProto, TensorProto, helper
 
 from core.formulas import Codebook, Masked
 from core.network.network import Network
@@ -57,16 +57,22 @@ def test_a_fit_starts_from_the_contexts_generator(tmp_path):
     assert found[0] == found[1] != found[2]
 
 
+def branch(op: str) -> GraphProto:
+    """What an If does to `z`."""
+    out = helper.make_tensor_value_info(op, TensorProto.FLOAT, ["b", 3])
+    return helper.make_graph([helper.make_node(op, ["z"], [op])], op, [], [out])
+
+
 def test_a_network_behind_an_opaque_operator_can_not_be_trained(tmp_path):
     weight = helper.make_tensor("fc.weight", TensorProto.FLOAT, [4, 3], torch.linspace(-1, 1, 12).sin().tolist())
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", s]) for n, s in (("x", 4), ("y", 3)))
     nodes = [
         helper.make_node("MatMul", ["x", "fc.weight"], ["z"]),
-        helper.make_node("Bernoulli", ["z"], ["y"]),
+        helper.make_node("If", ["always"], ["y"], then_branch=branch("Neg"), else_branch=branch("Abs")),
     ]
-    proto = helper.make_model(
-        helper.make_graph(nodes, "g", [x], [y], [weight]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    )
+    always = helper.make_tensor("always", TensorProto.BOOL, [], [True])
+    graph = helper.make_graph(nodes, "g", [x], [y], [weight, always])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     opaque = Network.from_proto(proto)
     train = samples_of({"x": np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)})
     with pytest.raises(StepError, match="no gradient reaches any weight"):
