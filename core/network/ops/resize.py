@@ -1,109 +1,219 @@
-"""Resize and Upsample: the modes in which torch and ONNX mean the same; others are left to onnxruntime."""
+"""Resize and Upsample in every mode but those that crop, filter before they shrink, or keep the aspect ratio."""
+
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from onnx import TensorProto
 from torch import Tensor
 
 from core.network.emission import Emission
 from core.network.importer import Builder
+from core.network.limits import check_allocation
 from core.network.onnx_node import OnnxNode
+from core.network.ops.interpolation import ROUNDINGS, TAPS, TRANSFORMS, Kernel, interpolate
 from core.network.registry import Call, emits, operator
 from core.network.unsupported import Unsupported
 from core.network.values import Value
 
-LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+ATTRIBUTES = ("mode", "scales", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside")
+INERT = {"antialias": 0, "keep_aspect_ratio_policy": "stretch"}
+"""Attributes that may only have the value that changes nothing."""
+
+FLOATING = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+FAST = {("linear", 1): "linear", ("linear", 2): "bilinear", ("linear", 3): "trilinear", ("cubic", 2): "bicubic"}
+"""What torch calls the modes that it has, by the number of spatial axes."""
 
 
-def resize(x: Tensor, *, scales: list[float] | None, sizes: list[int] | None, mode: str, transform: str) -> Tensor:
-    """To `sizes`, or times `scales`, along the spatial axes; exactly one of them is given.
+def resize(
+    x: Tensor,
+    *,
+    scales: list[float] | None,
+    sizes: list[int] | None,
+    mode: str,
+    transform: str,
+    rounding: str = "floor",
+    cubic: float = -0.75,
+    exclude: int = 0,
+) -> Tensor:
+    """To `sizes`, or times `scales`; exactly one of them is given, a number for each axis of `x`.
+
+    Batches and channels stay as they come, and so does an axis whose size is 0.
 
     Args:
-        mode: `nearest` (floor, asymmetric), or `linear`.
-        transform: coordinate transformation: `asymmetric` for nearest, `half_pixel` or `align_corners` for linear.
+        mode, transform, rounding, cubic, exclude: see `Kernel`.
     """
-    if mode == "nearest":
-        return F.interpolate(x, size=sizes, scale_factor=scales, mode="nearest")
-    rank, corners = x.dim() - 2, transform == "align_corners"
-    return F.interpolate(x, size=sizes, scale_factor=scales, mode=LINEAR[rank], align_corners=corners)
+    kernel = Kernel(mode, transform, rounding, cubic, exclude)
+    old = list(x.shape)
+    if sizes is None:
+        assert scales is not None
+        sizes = [int(np.float32(length) * np.float32(scale)) for length, scale in zip(old, scales, strict=True)]
+    new = [*old[:2], *(size or length for length, size in zip(old[2:], sizes[2:], strict=True))]
+    factors = scales or [after / max(before, 1) for before, after in zip(old, new, strict=True)]
+    check_allocation(new, x.element_size())
+    if torchs := _torchs_mode(old, new, factors, kernel):
+        return F.interpolate(x, new[2:], mode=torchs, align_corners=_corners(kernel))
+    for axis in range(2, x.dim()):
+        if factors[axis] != 1.0:
+            x = interpolate(x, axis, new[axis], factors[axis], kernel)
+    return x
+
+
+def resize_to(x: Tensor, sizes: Tensor, **literals: Any) -> Tensor:
+    """`resize` to sizes that the shape plane computes."""
+    wanted = sizes.tolist()
+    if wanted[1] != x.shape[1]:
+        raise ValueError(f"Resize of {x.shape[1]} channels to {wanted[1]}")
+    return resize(x, scales=None, sizes=wanted, **literals)
+
+
+def resize_by(x: Tensor, scales: Tensor, **literals: Any) -> Tensor:
+    """`resize` by factors that the shape plane computes."""
+    return resize(x, scales=scales.tolist(), sizes=None, **literals)
+
+
+def _torchs_mode(old: list[int], new: list[int], factors: list[float], kernel: Kernel) -> str:
+    """The mode of torch that computes the same, and faster; empty where there is none."""
+    spatial = list(zip(old, new, factors, strict=True))[2:]
+    if any(before * factor != after for before, after, factor in spatial):
+        return ""
+    if kernel.mode == "nearest":
+        doubles = all(factor in (1.0, 2.0, 4.0) for factor in factors) and len(spatial) <= 3
+        return "nearest" if doubles and (kernel.transform, kernel.rounding) == ("asymmetric", "floor") else ""
+    if kernel.transform == "pytorch_half_pixel":
+        plain = all(after > 1 for after in new[2:])
+    else:
+        plain = kernel.transform in ("half_pixel", "align_corners")
+    if kernel.mode == "cubic":
+        plain = plain and kernel.cubic == -0.75 and not kernel.exclude
+    return FAST.get((kernel.mode, len(spatial)), "") if plain else ""
+
+
+def _corners(kernel: Kernel) -> bool | None:
+    return None if kernel.mode == "nearest" else kernel.transform == "align_corners"
 
 
 @operator("Resize", "Upsample")
 def build_resize(builder: Builder, node: OnnxNode) -> Value:
-    mode, transform = _mode(node)
-    scales, sizes = _target(node)
-    rank = node.rank(0)
-    given = scales if scales is not None else sizes
-    if rank is not None and rank != len(given or []):
-        raise Unsupported(f"{node.op} along some axes")
-    if rank is not None and rank - 2 not in LINEAR:
-        raise Unsupported(f"{node.op} of {rank} axes")
-    if scales is not None:
-        if scales[:2] != [1.0, 1.0]:
-            raise Unsupported(f"{node.op} of channels")
-        return builder.call(resize, node.input(0), scales=scales[2:], sizes=None, mode=mode, transform=transform)
-    shape = node.shape(0)
-    if sizes is None or shape is None or list(shape[1:2]) != sizes[1:2]:
-        raise Unsupported(f"{node.op} to a size that may change channels")
-    return builder.call(resize, node.input(0), scales=None, sizes=sizes[2:], mode=mode, transform=transform)
-
-
-def _mode(node: OnnxNode) -> tuple[str, str]:
-    mode = node.attribute("mode", "nearest")
-    if node.op == "Upsample" or node.opset < 11:
-        if mode != "nearest":
-            raise Unsupported(f"{node.op} in mode {mode} before opset 11")
-        return "nearest", "asymmetric"
-    if node.attribute("antialias", 0) or node.has("axes") or node.attribute("exclude_outside", 0):
-        raise Unsupported("Resize with antialias, axes or exclude_outside")
-    transform = node.attribute("coordinate_transformation_mode", "half_pixel")
-    rounding = node.attribute("nearest_mode", "round_prefer_floor")
-    if mode == "nearest" and transform == "asymmetric" and rounding == "floor":
-        return mode, transform
-    if transform == "pytorch_half_pixel" and not _is_wide(node):
-        raise Unsupported("Resize by pytorch_half_pixel to what may be a single place, which then is the first")
-    if mode == "linear" and transform in ("half_pixel", "pytorch_half_pixel", "align_corners"):
-        return mode, "align_corners" if transform == "align_corners" else "half_pixel"
-    raise Unsupported(f"Resize in mode {mode}, {transform}, {rounding}")
-
-
-def _is_wide(node: OnnxNode) -> bool:
-    """Whether more than one place is known to remain along each spatial axis."""
-    sizes = node.output_shape()
-    return sizes is not None and all(isinstance(size, int) and size > 1 for size in sizes[2:])
-
-
-def _target(node: OnnxNode) -> tuple[list[float] | None, list[int] | None]:
-    """Scales or sizes of all axes."""
+    literals = _kernel(node)
     if node.has("scales"):
-        return node.attribute("scales"), None
-    position = 1 if node.opset < 11 else 2
-    if node.given(position):
-        scales = [float(scale) for scale in node.tensor(position).reshape(-1).tolist()]
-        if scales:
-            return scales, None
-    return None, node.ints(3)
+        return _by_scales(builder, node, node.attribute("scales"), literals)
+    at = 1 if node.opset < 11 else 2
+    if node.given(at) and not node.is_constant(at):
+        return _computed(builder, node, resize_by, at, literals)
+    scales = node.tensor(at).reshape(-1).tolist() if node.given(at) else []
+    if scales:
+        return _by_scales(builder, node, _all_axes(node, scales, 1.0), literals)
+    sizes = node.output_shape() if node.given(3) and not node.is_constant(3) else _all_axes(node, node.ints(3) or [], 0)
+    shape = node.shape(0)
+    if sizes is None or shape is None or not all(isinstance(size, int) for size in sizes[1:]):
+        return _computed(builder, node, resize_to, 3, literals)
+    _check_stays(node, shape, sizes)
+    known = [size if isinstance(size, int) else 0 for size in sizes]
+    return builder.call(resize, node.input(0), scales=None, sizes=known, **literals)
 
 
-@emits(resize)
+def _kernel(node: OnnxNode) -> dict[str, Any]:
+    node.only(*ATTRIBUTES, *INERT, "axes", "extrapolation_value")
+    if changed := [name for name, value in INERT.items() if node.attribute(name, value) != value]:
+        raise Unsupported(f"{node.op} with {', '.join(changed)}")
+    mode = node.attribute("mode", "nearest")
+    mode = "linear" if node.op == "Upsample" and mode == "bilinear" else mode
+    if node.opset < 11:
+        return {"mode": _known(mode, TAPS), "transform": "asymmetric", "rounding": "floor"}
+    transform = _known(node.attribute("coordinate_transformation_mode", "half_pixel"), TRANSFORMS)
+    literals = {"mode": _known(mode, TAPS), "transform": transform}
+    if mode == "nearest":
+        literals["rounding"] = _known(node.attribute("nearest_mode", "round_prefer_floor"), ROUNDINGS)
+    elif node.source.element_type(node.name(0)) not in FLOATING:
+        raise Unsupported(f"{node.op} of integers in mode {mode}")
+    if mode == "cubic":
+        literals["cubic"] = node.attribute("cubic_coeff_a", -0.75)
+        literals["exclude"] = node.attribute("exclude_outside", 0)
+    return literals
+
+
+def _known(name: str, names: Any) -> str:
+    if name not in names:
+        raise Unsupported(f"Resize in mode {name}")
+    return name
+
+
+def _all_axes(node: OnnxNode, numbers: list[Any], filler: float) -> list[Any]:
+    """A number for each axis; `filler` for those that `axes` leaves out."""
+    axes, rank = node.attribute("axes"), node.rank(0)
+    if axes is not None and rank is not None:
+        given = {axis % rank: number for axis, number in zip(axes, numbers, strict=True)}
+        return [given.get(axis, filler) for axis in range(rank)]
+    if axes is not None or rank not in (None, len(numbers)):
+        raise Unsupported(f"{node.op} along some axes")
+    return numbers
+
+
+def _by_scales(builder: Builder, node: OnnxNode, scales: list[float], literals: dict[str, Any]) -> Value:
+    """Before opset 11 onnxruntime rounds up where it shrinks."""
+    if scales[:2] != [1.0, 1.0]:
+        raise Unsupported(f"{node.op} of channels")
+    if node.opset < 11 and min(scales) < 1:
+        if literals["mode"] == "nearest" and max(scales) > 1:
+            raise Unsupported(f"{node.op} that shrinks one axis and stretches another")
+        literals["rounding"] = "ceil"
+    return builder.call(resize, node.input(0), scales=scales, sizes=None, **literals)
+
+
+def _check_stays(node: OnnxNode, shape: list[Any], sizes: list[Any]) -> None:
+    """Batches and channels must be known to stay; a batch that is free is taken to."""
+    free = not isinstance(shape[0], int) or not isinstance(sizes[0], int)
+    if not (free or sizes[0] in (0, shape[0])) or sizes[1] not in (0, shape[1]):
+        raise Unsupported(f"{node.op} to a size that may change channels")
+
+
+def _computed(builder: Builder, node: OnnxNode, function: Any, at: int, literals: dict[str, Any]) -> Value:
+    if node.has("axes") or (node.rank(0) or 0) < 3:
+        raise Unsupported(f"{node.op} along axes of computed sizes")
+    if node.opset < 11 and node.op == "Resize" and literals["mode"] == "nearest":
+        raise Unsupported("Resize by computed factors, rounded up only where it shrinks")
+    return builder.call(function, node.input(0), node.input(at), **literals)
+
+
+@emits(resize, resize_to, resize_by)
 def emit_resize(out: Emission, call: Call) -> str:
-    scales, sizes, mode, transform = (call.kwargs[name] for name in ("scales", "sizes", "mode", "transform"))
-    (x,) = call.inputs
+    literals = call.kwargs
+    x = call.inputs[0]
+    if out.opset < 9:
+        return out.node("Upsample", [x], name=call.base, mode=literals["mode"], scales=literals["scales"])
     if out.opset < 11:
         op = "Upsample" if out.opset < 10 else "Resize"
-        return out.node(op, [x, out.initializer(f"{call.base}/scales", _full(scales))], name=call.base, mode=mode)
-    attributes = {"mode": mode, "coordinate_transformation_mode": transform}
-    if mode == "nearest":
-        attributes["nearest_mode"] = "floor"
-    if scales is not None:
-        inputs = [x, "", out.initializer(f"{call.base}/scales", _full(scales))]
-        return out.node("Resize", inputs, name=call.base, **attributes)
-    shape = out.node("Shape", [x], name=f"{call.base}/shape")
-    starts, ends = out.ints(f"{call.base}/from", [0]), out.ints(f"{call.base}/to", [2])
-    kept = out.node("Slice", [shape, starts, ends], name=f"{call.base}/kept")
-    wanted = out.node("Concat", [kept, out.ints(f"{call.base}/sizes", sizes)], name=f"{call.base}/size", axis=0)
-    return out.node("Resize", [x, "", "", wanted], name=call.base, **attributes)
+        return out.node(op, [x, _scales(out, call)], name=call.base, mode=literals["mode"])
+    attributes = {"mode": literals["mode"], "coordinate_transformation_mode": literals["transform"]}
+    if literals["mode"] == "nearest":
+        attributes["nearest_mode"] = literals["rounding"]
+    elif literals["mode"] == "cubic":
+        attributes |= {"cubic_coeff_a": literals["cubic"], "exclude_outside": literals["exclude"]}
+    by_size = call.node.target is resize_to or literals.get("sizes") is not None
+    target = ["", "", _sizes(out, call)] if by_size else ["", _scales(out, call)]
+    if out.opset < 13:
+        target[0] = out.initializer(f"{call.base}/roi", np.zeros(0, np.float32))
+    if out.opset < 13 and by_size:
+        target[1] = out.initializer(f"{call.base}/scales", np.zeros(0, np.float32))
+    return out.node("Resize", [x, *target], name=call.base, **attributes)
 
 
-def _full(scales: list[float]) -> np.ndarray:
-    return torch.tensor([1.0, 1.0, *scales]).numpy()
+def _scales(out: Emission, call: Call) -> str:
+    if call.node.target is resize_by:
+        return call.inputs[1]
+    return out.initializer(f"{call.base}/scales", torch.tensor(call.kwargs["scales"]).numpy())
+
+
+def _sizes(out: Emission, call: Call) -> str:
+    """A size of 0 is what comes in."""
+    if call.node.target is resize_to:
+        return call.inputs[1]
+    sizes = call.kwargs["sizes"]
+    given = out.ints(f"{call.base}/sizes", sizes)
+    if all(sizes):
+        return given
+    shape = out.node("Shape", [call.inputs[0]], name=f"{call.base}/shape")
+    is_given = out.initializer(f"{call.base}/given", np.array([size != 0 for size in sizes]))
+    return out.node("Where", [is_given, given, shape], name=f"{call.base}/size")

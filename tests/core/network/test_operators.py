@@ -394,24 +394,6 @@ def test_sizes_may_be_free(name: str):
     assert_close(torch_outputs(network, inputs), run_onnx(model, inputs, optimised=False)[0])
 
 
-UNKNOWN: dict[str, Case] = {
-    "a single place": (
-        [op("Resize", "x", "", "", "s", mode="linear", coordinate_transformation_mode="pytorch_half_pixel")],
-        [1, 2, 4, 5],
-        {"s": ints(1, 2, 3, 1)},
-        13,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", UNKNOWN)
-def test_a_use_in_which_torch_differs_is_opaque(name: str):
-    model, inputs = build(UNKNOWN[name])
-    network = Network.from_proto(model)
-    assert_close(torch_outputs(network, inputs), run_onnx(model, inputs, optimised=False)[0])
-    assert network.notes
-
-
 def test_an_unknown_use_of_a_known_operator_is_opaque():
     model, inputs = build(one("Pad", [1, 2, 4, 5], 13, {"p": ints(0, 0, -1, 0, 0, 0, 0, 2)}, mode="edge"))
     network = Network.from_proto(model)
