@@ -130,6 +130,7 @@ class Recurrent(nn.Module):
         shape = (len(self.suffixes), x.shape[1], self.hidden_size)
         if state is None:
             return x.new_zeros(shape)
+        state = state.to(x.device)  # zeros come from the shape plane
         return (state.transpose(0, 1) if self.options.layout else state).expand(shape)
 
     # torch's kernels

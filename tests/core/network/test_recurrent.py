@@ -16,7 +16,7 @@ from core.formulas import AffineInt8, Codebook, Formula, Masked, formula_of
 from core.network import Network
 from core.network.ops.recurrent import Recurrent
 from core.network.ops.recurrent_activations import KINDS
-from tests.core.network.agreement import Arrays, assert_agrees, assert_all_close, in_torch, native, written_anew
+from tests.core.network.agreement import Arrays, assert_agrees, assert_all_close, in_torch, native
 from tests.core.network.backend_cases import all_cases
 from tests.core.network.models import model_of, run_onnx
 
@@ -154,7 +154,7 @@ def test_layout_is_the_same_with_the_batch_first(kind: str):
     turned, *states = module(x.transpose(0, 1), lengths, *(start.transpose(0, 1) for start in starts))
     assert torch.equal(turned, y.permute(2, 0, 1, 3))
     assert all(torch.equal(state, one.transpose(0, 1)) for state, one in zip(states, last, strict=True))
-    (node,) = written_anew(network).graph.node
+    (node,) = network.to_proto().graph.node
     assert {one.name: helper.get_attribute_value(one) for one in node.attribute}["layout"] == 1
 
 
