@@ -120,4 +120,5 @@ def _end(trace: Trace, node: fx.Node, axis: int) -> None:
     if trace.approximate and node.target is reduction.reduce_mean and not carrier.is_block:
         trace.averaged.append(carrier.ids)
         return
-    trace.settle(x, axis, f"{trace.name(node)} reduces it")
+    done = "averages over it" if node.target is reduction.reduce_mean else "reduces it"
+    trace.settle(x, axis, f"{trace.name(node)} {done}")
