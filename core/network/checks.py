@@ -105,6 +105,10 @@ def _light(model: ModelProto) -> ModelProto:
     light = ModelProto()
     _copy_fields(model, light, without="graph")
     _copy_fields(model.graph, light.graph, without="initializer")
+    light.ir_version = max(light.ir_version, 4)  # before, every initialiser had to be an input; onnxruntime never asks
+    for value in light.graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.shape.SetInParent()  # the checker wants a shape, which outputs need not declare
     inputs = {value.name for value in light.graph.input}
     for tensor in model.graph.initializer:
         if elements(tensor) <= SMALL:

@@ -78,7 +78,10 @@ class Builder:
         """A call of a module-level function; computed at once where all tensors are constant."""
         if args and all(isinstance(arg, Constant) or arg is None for arg in args):
             tensors = [arg.tensor if isinstance(arg, Constant) else None for arg in args]
-            return self._fold(function(*tensors, **kwargs))
+            try:
+                return self._fold(function(*tensors, **kwargs))
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                raise Unsupported(f"torch can't compute it: {error}") from error
         operands = tuple(None if arg is None else self._operand(arg, _is_learned(function, arg)) for arg in args)
         return self._add(self.graph.create_node("call_function", function, operands, kwargs))
 

@@ -29,6 +29,10 @@ BITS: dict[int, int] = {
     TensorProto.FLOAT8E5M2FNUZ: 8,
     TensorProto.UINT4: 4,
     TensorProto.INT4: 4,
+    TensorProto.FLOAT4E2M1: 4,
+    TensorProto.FLOAT8E8M0: 8,
+    TensorProto.UINT2: 2,
+    TensorProto.INT2: 2,
 }
 
 
@@ -69,7 +73,7 @@ def check_held(tensor: TensorProto) -> None:
     elif tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128):
         held = len(tensor.float_data) + len(tensor.double_data)
         _compare(tensor, 2 * elements(tensor), held)
-    elif tensor.data_type in (TensorProto.INT4, TensorProto.UINT4):
+    elif BITS[tensor.data_type] < 8:
         _compare(tensor, declared, len(tensor.int32_data))
     else:
         held = (tensor.float_data, tensor.double_data, tensor.int32_data, tensor.int64_data, tensor.uint64_data)

@@ -21,6 +21,13 @@ def _axes(x: Tensor, axes: list[int] | None) -> list[int]:
     return axes or list(range(x.dim()))
 
 
+def _bounds(x: Tensor) -> tuple[float, float]:
+    """What is below and above every number of the type of `x`."""
+    if x.is_floating_point():
+        return -torch.inf, torch.inf
+    return (False, True) if x.dtype is torch.bool else (torch.iinfo(x.dtype).min, torch.iinfo(x.dtype).max)
+
+
 def reduce_mean(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
     return x.mean(_axes(x, axes), keepdim=bool(keepdims))
 
@@ -30,10 +37,14 @@ def reduce_sum(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
 
 
 def reduce_max(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    if not x.numel():
+        return torch.full_like(reduce_sum(x, axes=axes, keepdims=keepdims), _bounds(x)[0])
     return x.amax(_axes(x, axes), keepdim=bool(keepdims))
 
 
 def reduce_min(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
+    if not x.numel():
+        return torch.full_like(reduce_sum(x, axes=axes, keepdims=keepdims), _bounds(x)[1])
     return x.amin(_axes(x, axes), keepdim=bool(keepdims))
 
 
