@@ -1,5 +1,7 @@
 """Is the graph a graph? Checked once, when a model is read; every error names the node."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import onnx
@@ -7,6 +9,7 @@ from onnx import GraphProto, ModelProto, NodeProto
 from onnx.checker import ValidationError
 
 from core.network import limits
+from core.network.functions import check_functions
 from core.network.order import in_order
 from core.network.protos import all_graphs, all_nodes, all_tensors
 from core.network.runtime_operators import tell_onnx
@@ -33,6 +36,8 @@ def check_model(model: ModelProto) -> ModelProto:
     if not model.opset_import:
         raise ModelTruncated("the model names no operator set", hint="Every ONNX file does: upload it again, whole.")
     _check_domains(model)
+    check_functions(model)
+    _check_references(model.graph)
     _check_names(model.graph)
     _sort(model.graph)
     _run_checker(model)
@@ -43,10 +48,28 @@ def _check_caps(model: ModelProto) -> None:
     for count, node in enumerate(all_nodes(model), start=1):
         if count > limits.MAX_NODES:
             raise ModelTooLarge(f"the model has more than {limits.MAX_NODES:,} nodes")
-        if any(len(name) > limits.MAX_NAME for name in [*node.input, *node.output, node.name]):
-            raise ModelTooLarge(f"a name of more than {limits.MAX_NAME:,} characters at a {node.op_type} node")
-    if sum(len(graph.initializer) for graph in all_graphs(model.graph)) > limits.MAX_TENSORS:
+        if max(len(node.input), len(node.output)) > limits.MAX_OPERANDS:
+            raise ModelTooLarge(f"{describe(node)[:100]} has more than {limits.MAX_OPERANDS:,} inputs or outputs")
+        _check_length(f"at a {node.op_type[:100]} node", [*node.input, *node.output, node.name])
+    graphs = list(all_graphs(model.graph))
+    if sum(len(graph.initializer) for graph in graphs) > limits.MAX_TENSORS:
         raise ModelTooLarge(f"the model has more than {limits.MAX_TENSORS:,} tensors")
+    for graph in graphs:
+        _check_length("of an initialiser", [tensor.name for tensor in graph.initializer])
+        _check_length("of an input or output", [value.name for value in [*graph.input, *graph.output]])
+
+
+def _check_length(where: str, names: Iterable[str]) -> None:
+    if any(len(name) > limits.MAX_NAME for name in names):
+        raise ModelTooLarge(f"a name of more than {limits.MAX_NAME:,} characters {where}")
+
+
+def _check_references(graph: GraphProto) -> None:
+    """Only in a function can an attribute be one of the caller's."""
+    for inner in all_graphs(graph):
+        for node in inner.node:
+            if any(attribute.ref_attr_name for attribute in node.attribute):
+                raise ModelError(f"{describe(node)} has an attribute that refers to one of a function, outside of any")
 
 
 def _check_domains(model: ModelProto) -> None:
@@ -63,8 +86,8 @@ def _check_names(graph: GraphProto) -> None:
     """Each value has one producer, and each use a producer."""
     producers = {value.name: "the inputs" for value in graph.input}
     producers.update({tensor.name: "the initialisers" for tensor in graph.initializer})
-    if len({tensor.name for tensor in graph.initializer}) < len(graph.initializer):
-        raise ModelError("two initialisers have the same name")
+    _check_once("initialisers", [tensor.name for tensor in graph.initializer])
+    _check_once("inputs", [value.name for value in graph.input])
     for node in graph.node:
         for name in filter(None, node.output):
             if name in producers:
@@ -77,6 +100,12 @@ def _check_names(graph: GraphProto) -> None:
     for value in graph.output:
         if value.name not in producers:
             raise ModelError(f"the output {value.name!r} is made by nothing")
+
+
+def _check_once(what: str, names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        name, _ = Counter(names).most_common(1)[0]
+        raise ModelError(f"two {what} are called {name!r}")
 
 
 def _sort(graph: GraphProto) -> None:

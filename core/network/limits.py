@@ -8,7 +8,9 @@ from modelpress.problem import ModelTooLarge
 MAX_FILE_BYTES = 2**31 - 1  # a protobuf can't be larger; bigger models keep their weights in external data
 MAX_EXTERNAL_BYTES = 32 * 2**30
 MAX_NODES = 100_000
-MAX_TENSORS = 100_000
+MAX_TENSORS = 25_000  # onnxruntime takes 8 s to load as many, and four times that for twice as many
+MAX_OPERANDS = 4_096  # inputs or outputs of one node, of which onnxruntime's time is quadratic as well
+MAX_CALLS = 100  # of functions within functions, as in onnx
 MAX_DEPTH = 8  # of graphs within graphs
 MAX_RANK = 16
 MAX_NAME = 2_000

@@ -3,8 +3,10 @@
 import re
 from bisect import bisect
 from collections import Counter
+from keyword import iskeyword
 
 from onnx import NodeProto, TensorProto
+from torch import fx, nn
 
 from core.network.source import Source
 
@@ -43,6 +45,9 @@ KINDS = {
     "SkipSimplifiedLayerNormalization": "RMSNormalization",
 }
 """The kind of layer that a fused operator holds, where it has another name."""
+
+RESERVED = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph())))
+"""Attributes of every module: `forward`, `training`, `graph`, ..."""
 
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 SUFFIX = ".weight"
@@ -107,6 +112,8 @@ def _free_number(wanted: str, taken: set[str]) -> int:
 
 
 def attribute_name(wanted: str, taken: set[str]) -> str:
-    """A flat attribute name made of letters, digits and underscores, not yet taken."""
+    """A flat attribute name made of letters, digits and underscores that Python and torch do not use, not yet taken."""
     flat = re.sub(r"\W", "_", wanted, flags=re.ASCII).strip("_") or "value"
-    return unique(f"n{flat}" if flat[0].isdigit() else flat, taken)
+    if flat[0].isdigit() or flat in RESERVED or iskeyword(flat):
+        flat = f"n{flat}"
+    return unique(flat, taken)

@@ -36,15 +36,21 @@ BITS: dict[int, int] = {
 }
 
 
+LARGEST = 2**40
+"""Elements that an empty tensor may have along its other axes."""
+
+
 def elements(tensor: TensorProto) -> int:
     """How many elements the shape of `tensor` declares.
 
     Raises:
         ModelError: negative sizes or an absurd rank.
     """
-    if len(tensor.dims) > MAX_RANK or any(size < 0 for size in tensor.dims):
-        raise ModelError(f"tensor {tensor.name} has the impossible shape {list(tensor.dims)[:20]}")
-    return math.prod(tensor.dims)
+    dims = list(tensor.dims)
+    is_absurd = 0 in dims and math.prod(size for size in dims if size) > LARGEST
+    if len(dims) > MAX_RANK or (dims and min(dims) < 0) or is_absurd:
+        raise ModelError(f"tensor {tensor.name} has the impossible shape {dims[:20]}")
+    return math.prod(dims)
 
 
 def declared_bytes(tensor: TensorProto) -> int:
@@ -64,6 +70,8 @@ def check_held(tensor: TensorProto) -> None:
     Raises:
         ModelTruncated: it holds less. ModelTooLarge: it declares far more than a file can hold. ModelError: more.
     """
+    if tensor.HasField("segment"):
+        raise ModelError(f"tensor {tensor.name} is a segment of another", hint="Save the model with whole tensors.")
     if tensor.data_type == TensorProto.STRING:
         _compare(tensor, elements(tensor), len(tensor.string_data))
         return

@@ -41,6 +41,7 @@ class Source:
         self.inputs = [value for value in graph.input if value.name not in self.initializers]
         self.outputs = list(graph.output)
         self.reading: Reading | None = None
+        self._initializer_types: dict[str, TypeProto] = {}
         self.producer: dict[str, int] = {
             name: index for index, node in enumerate(self.nodes) for name in node.output if name
         }
@@ -108,13 +109,11 @@ class Source:
             known.update(value_types(skeleton, unknown))
         return known
 
-    @cached_property
-    def _initializer_types(self) -> dict[str, TypeProto]:
-        make = onnx.helper.make_tensor_type_proto
-        return {name: make(tensor.data_type, list(tensor.dims)) for name, tensor in self.initializers.items()}
-
     def type(self, name: str) -> TypeProto | None:
         """Type of a value, with its shape as far as that is known; None where unknown."""
+        if name in self.initializers and name not in self._initializer_types:
+            tensor = self.initializers[name]
+            self._initializer_types[name] = onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
         return self._initializer_types.get(name) or self._types.get(name)
 
     def shape(self, name: str) -> Shape | None:

@@ -1,0 +1,51 @@
+"""Functions that a model brings along: how much they unfold to, before anything unfolds them."""
+
+import onnx
+from onnx import FunctionProto, ModelProto, NodeProto
+
+from core.network import limits
+from core.network.protos import all_graphs, subgraphs
+from modelpress.problem import ModelError, ModelTooLarge
+
+Key = tuple[str, str, str]
+STANDARD = {"", "ai.onnx"}
+
+
+def check_functions(model: ModelProto) -> None:
+    """Refuse functions that call one another without end, or unfold to more nodes than a model may have.
+
+    Raises:
+        ModelError: naming the function. ModelTooLarge
+    """
+    functions = {(function.domain, function.name, function.overload): function for function in model.functions}
+    for domain, name, _ in functions:
+        if domain in STANDARD and onnx.defs.has(name, ""):
+            raise ModelError(f"the function {name} has the name of a standard operator", hint="Give it another name.")
+    sizes: dict[Key, int] = {}
+    for key in functions:
+        _size(key, functions, sizes, [])
+    total = sum(sizes.get(_called(node), 1) for graph in all_graphs(model.graph) for node in graph.node)
+    if total > limits.MAX_NODES:
+        raise ModelTooLarge(f"the model's functions unfold to more than {limits.MAX_NODES:,} nodes")
+
+
+def _size(key: Key, functions: dict[Key, FunctionProto], sizes: dict[Key, int], callers: list[Key]) -> int:
+    """Nodes that a call becomes."""
+    if key in callers:
+        raise ModelError(f"the function {key[1]} calls itself")
+    if len(callers) >= limits.MAX_CALLS:
+        raise ModelTooLarge(f"functions call one another deeper than {limits.MAX_CALLS} levels, down to {key[1]}")
+    if key not in sizes:
+        calls = [_called(node) for node in _nodes(functions[key])]
+        within = [*callers, key]
+        sizes[key] = sum(_size(call, functions, sizes, within) if call in functions else 1 for call in calls)
+    return sizes[key]
+
+
+def _called(node: NodeProto) -> Key:
+    return node.domain, node.op_type, node.overload
+
+
+def _nodes(function: FunctionProto) -> list[NodeProto]:
+    inner = [graph for node in function.node for outer in subgraphs(node) for graph in all_graphs(outer, 1)]
+    return [*function.node, *(node for graph in inner for node in graph.node)]
