@@ -73,7 +73,7 @@ def _tensor(graph: fx.GraphModule, axis: ParameterAxis) -> Tensor:
 def _cut(graph: fx.GraphModule, axis: ParameterAxis, removed: NDArray[np.bool_], done: Done) -> None:
     """Select what remains along one axis; a tensor that several layers share is cut once."""
     owner = graph.get_submodule(axis.owner)
-    formula = formula_of(owner) if isinstance(owner, nn.Module) and axis.tensor == "weight" else None
+    formula = formula_of(owner, axis.tensor) if axis.owner else None
     shared: Any = formula if formula is not None else getattr(owner, axis.tensor)
     if (id(shared), axis.axis) in done:
         return
