@@ -11,7 +11,7 @@ from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
 from core.network.ops.shape import pad, slice_
 from core.network.ops.weights import emit_weight
-from core.network.ops.windows import read_window, spatial_pads
+from core.network.ops.windows import read_window, spatial_pads, transposed_pads
 from core.network.registry import Call, emits, operator
 from core.network.unsupported import Unsupported
 from core.network.values import Value
@@ -51,15 +51,12 @@ def build_conv(builder: Builder, node: OnnxNode) -> Value:
 
 @operator("ConvTranspose")
 def build_conv_transpose(builder: Builder, node: OnnxNode) -> Value:
-    node.only(*ATTRIBUTES, "output_padding")
-    if node.has("output_shape") or node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise Unsupported("ConvTranspose with output_shape or auto_pad")
+    node.only(*ATTRIBUTES, "output_padding", "output_shape")
     weight = _weight(node)
     rank = weight.dim() - 2
     if rank not in TRANSPOSED:
         raise Unsupported(f"ConvTranspose over {rank} axes")
-    pads = node.attribute("pads", [0] * 2 * rank)
-    before, after = pads[:rank], pads[rank:]
+    before, after = transposed_pads(node, list(weight.shape[2:]))
     crop = [(b, a) for b, a in zip(before, after, strict=True)]
     even = before == after
     groups = node.attribute("group", 1)

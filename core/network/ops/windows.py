@@ -36,6 +36,40 @@ def read_window(node: OnnxNode, kernel: list[int]) -> Window:
     return Window(kernel, strides, dilations, (pads[:rank], pads[rank:]))
 
 
+def transposed_pads(node: OnnxNode, kernel: list[int]) -> tuple[list[int], list[int]]:
+    """What a transposed convolution crops before and after; `output_shape` and auto_pad say how long it leaves the rest.
+
+    Raises:
+        Unsupported: the output would be longer than the convolution makes it, or of an unknown length.
+    """
+    rank = len(kernel)
+    auto = node.attribute("auto_pad", "NOTSET")
+    wanted = node.attribute("output_shape")
+    if wanted is None and auto == "VALID":
+        return [0] * rank, [0] * rank
+    if wanted is None and auto == "NOTSET":
+        pads = node.attribute("pads", [0] * 2 * rank)
+        return pads[:rank], pads[rank:]
+    strides, dilations, extra = (node.attribute(name, None) for name in ("strides", "dilations", "output_padding"))
+    shape = node.shape(0)
+    before, after = [], []
+    for axis in range(rank):
+        stride = strides[axis] if strides else 1
+        reach = (kernel[axis] - 1) * (dilations[axis] if dilations else 1) + 1
+        total = reach - stride + (extra[axis] if extra else 0)
+        if wanted is not None:
+            size = shape[2 + axis] if shape is not None else None
+            if not isinstance(size, int):
+                raise Unsupported(f"{node.op} with output_shape over an axis of unknown size")
+            total += size * stride - wanted[-rank:][axis]
+        if total < 0:
+            raise Unsupported(f"{node.op} to more than it fills")
+        small, large = total // 2, total - total // 2
+        before.append(small if auto == "SAME_UPPER" else large)
+        after.append(large if auto == "SAME_UPPER" else small)
+    return before, after
+
+
 def spatial_pads(before: list[int], after: list[int]) -> list[int]:
     """ONNX pads of all axes from those of the spatial ones."""
     return [0, 0, *before, 0, 0, *after]

@@ -121,6 +121,28 @@ CASES: dict[str, Case] = {
         "ConvTranspose", IMAGE, constants={"w": random(4, 3, 3, 3)}, group=2, strides=[2, 2], output_padding=[1, 1]
     ),
     "ConvTranspose asymmetric": one("ConvTranspose", IMAGE, constants={"w": random(4, 3, 3, 3)}, pads=[0, 1, 2, 0]),
+    **{
+        f"ConvTranspose {auto} {kernel} {stride}": one(
+            "ConvTranspose",
+            IMAGE,
+            constants={"w": random(4, 3, *kernel)},
+            auto_pad=auto,
+            strides=stride,
+        )
+        for auto in ("SAME_UPPER", "SAME_LOWER", "VALID")
+        for kernel, stride in (([3, 3], [2, 2]), ([4, 3], [1, 2]))
+    },
+    **{
+        f"ConvTranspose to a shape {attributes}": one(
+            "ConvTranspose",
+            IMAGE,
+            constants={"w": random(4, 3, 3, 4), "b": random(3)},
+            strides=[2, 2],
+            output_shape=[14, 17],
+            **attributes,
+        )
+        for attributes in ({}, {"auto_pad": "SAME_UPPER"}, {"output_padding": [1, 1]}, {"dilations": [2, 1]})
+    },
     "Gemm": one("Gemm", [3, 5], constants={"w": random(5, 4), "b": random(4)}),
     "Gemm transB": one("Gemm", [3, 5], constants={"w": random(4, 5)}, transB=1),
     "Gemm transA": one("Gemm", [5, 3], constants={"w": random(5, 4), "b": random(1, 4)}, transA=1),
