@@ -10,6 +10,7 @@ from torch import Tensor
 from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
+from core.network.ops.activations import identity
 from core.network.ops.shape import flatten
 from core.network.registry import Call, emits, operator, operator_of
 from core.network.unsupported import Unsupported
@@ -94,8 +95,15 @@ def build_reduction(builder: Builder, node: OnnxNode) -> Value:
     node.only("axes", "keepdims", "noop_with_empty_axes")
     axes = node.ints_either("axes", 1)
     if not axes and node.attribute("noop_with_empty_axes", 0):
-        raise Unsupported(f"{node.op} over no axes")
+        return _over_nothing(builder, node)
     return builder.call(REDUCTIONS[node.op], node.input(0), axes=axes or None, keepdims=node.attribute("keepdims", 1))
+
+
+def _over_nothing(builder: Builder, node: OnnxNode) -> Value:
+    """Each element reduced by itself."""
+    if node.op not in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"):
+        raise Unsupported(f"{node.op} over no axes")
+    return builder.call(identity, node.input(0))
 
 
 @emits(*OPERATOR)
@@ -109,29 +117,55 @@ def emit_reduction(out: Emission, call: Call) -> str:
     return out.node(op, [*call.inputs, out.ints(f"{call.base}/axes", axes)], name=call.base, **attributes)
 
 
-def argmax(x: Tensor, *, axis: int, keepdims: int) -> Tensor:
-    """Position of the first of the largest."""
+def argmax(x: Tensor, *, axis: int, keepdims: int, last: int = 0) -> Tensor:
+    """Position of the first of the largest, or of the last."""
+    if last:
+        return x.shape[axis] - 1 - x.flip(axis).argmax(axis, keepdim=bool(keepdims))
     return x.argmax(axis, keepdim=bool(keepdims))
 
 
-def argmin(x: Tensor, *, axis: int, keepdims: int) -> Tensor:
-    """Position of the first of the smallest."""
+def argmin(x: Tensor, *, axis: int, keepdims: int, last: int = 0) -> Tensor:
+    """Position of the first of the smallest, or of the last."""
+    if last:
+        return x.shape[axis] - 1 - x.flip(axis).argmin(axis, keepdim=bool(keepdims))
     return x.argmin(axis, keepdim=bool(keepdims))
 
 
 @operator("ArgMax", "ArgMin")
 def build_arg(builder: Builder, node: OnnxNode) -> Value:
-    if node.attribute("select_last_index", 0):
-        raise Unsupported(f"{node.op} of the last index")
     function = argmax if node.op == "ArgMax" else argmin
-    axis, keepdims = node.attribute("axis", 0), node.attribute("keepdims", 1)
-    return builder.call(function, node.input(0), axis=axis, keepdims=keepdims)
+    literals = {"axis": node.attribute("axis", 0), "keepdims": node.attribute("keepdims", 1)}
+    if node.attribute("select_last_index", 0):
+        literals["last"] = 1
+    return builder.call(function, node.input(0), **literals)
 
 
 @emits(argmax, argmin)
 def emit_arg(out: Emission, call: Call) -> str:
     op = "ArgMax" if call.node.target is argmax else "ArgMin"
-    return out.node(op, call.inputs, name=call.base, **call.kwargs)
+    attributes: dict[str, Any] = {name: call.kwargs[name] for name in ("axis", "keepdims")}
+    if call.kwargs.get("last"):
+        out.require_opset(12)
+        attributes["select_last_index"] = 1
+    return out.node(op, call.inputs, name=call.base, **attributes)
+
+
+def hardmax(x: Tensor, *, axis: int) -> Tensor:
+    """1 at the first of the largest along an axis, 0 elsewhere."""
+    return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1)
+
+
+@operator("Hardmax")
+def build_hardmax(builder: Builder, node: OnnxNode) -> Value:
+    axis, rank = node.attribute("axis", -1 if node.opset >= 13 else 1), node.rank(0)
+    if node.opset < 13 and axis != -1 and (rank is None or axis != rank - 1):
+        raise Unsupported("Hardmax over several axes taken together")
+    return builder.call(hardmax, node.input(0), axis=axis)
+
+
+@emits(hardmax)
+def emit_hardmax(out: Emission, call: Call) -> str:
+    return out.node("Hardmax", call.inputs, name=call.base, axis=call.kwargs["axis"])
 
 
 def softmax(x: Tensor, *, axis: int) -> Tensor:

@@ -37,7 +37,7 @@ def read_window(node: OnnxNode, kernel: list[int]) -> Window:
 
 
 def transposed_pads(node: OnnxNode, kernel: list[int]) -> tuple[list[int], list[int]]:
-    """What a transposed convolution crops before and after; `output_shape` and auto_pad say how long it leaves the rest.
+    """What a transposed convolution crops before and after: by `pads`, or down to `output_shape`, or by auto_pad.
 
     Raises:
         Unsupported: the output would be longer than the convolution makes it, or of an unknown length.

@@ -64,6 +64,13 @@ UNARY = [
     "Cosh",
 ]
 
+OUTPUT_SHAPES: list[dict[str, Any]] = [
+    {},
+    {"auto_pad": "SAME_UPPER"},
+    {"output_padding": [1, 1]},
+    {"dilations": [2, 1]},
+]
+
 CASES: dict[str, Case] = {
     **{kind: one(kind, IMAGE, 18) for kind in UNARY},
     "LeakyRelu 0.3": one("LeakyRelu", IMAGE, alpha=0.3),
@@ -141,7 +148,7 @@ CASES: dict[str, Case] = {
             output_shape=[14, 17],
             **attributes,
         )
-        for attributes in ({}, {"auto_pad": "SAME_UPPER"}, {"output_padding": [1, 1]}, {"dilations": [2, 1]})
+        for attributes in OUTPUT_SHAPES
     },
     "Gemm": one("Gemm", [3, 5], constants={"w": random(5, 4), "b": random(4)}),
     "Gemm transB": one("Gemm", [3, 5], constants={"w": random(4, 5)}, transB=1),
@@ -252,6 +259,36 @@ CASES: dict[str, Case] = {
         {},
         13,
     ),
+    **{
+        f"ReduceSum of nothing {opset} {axes}": (
+            [op("ReduceSum", "x", axes, noop_with_empty_axes=1, keepdims=0)],
+            [3, 4],
+            {"none": ints()},
+            opset,
+        )
+        for opset in (13, 18)
+        for axes in ("none", "")
+    },
+    **{
+        f"{kind} of nothing": ([op(kind, "x", noop_with_empty_axes=1)], [3, 4], {}, 18)
+        for kind in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
+    },
+    **{
+        f"{kind} last {axis} {keepdims}": (
+            [
+                op("Round", "x", outputs=["r"]),
+                op(kind, "r", outputs=["i"], axis=axis, keepdims=keepdims, select_last_index=1),
+                op("Cast", "i", to=TensorProto.FLOAT),
+            ],
+            IMAGE,
+            {},
+            13,
+        )
+        for kind in ("ArgMax", "ArgMin")
+        for axis, keepdims in ((-1, 0), (2, 1))
+    },
+    **{f"Hardmax {axis}": one("Hardmax", IMAGE, 13, axis=axis) for axis in (-1, 1)},
+    "Hardmax 11": one("Hardmax", [2, 5], 11),
     "Softmax 11": one("Softmax", [2, 3, 4], 11, axis=1),
     "Softmax 11 default": one("Softmax", [2, 5], 11),
     "Softmax 13": one("Softmax", [2, 3, 4], 13, axis=1),
