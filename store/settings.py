@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     max_job_memory: int | None = Field(None, gt=0, description="Bytes; none means what the worker's machine allows.")
     max_inspect_memory: int = Field(8 * GIB, gt=0, description="Bytes; bounds files that declare huge tensors.")
     inspect_seconds: float = Field(600.0, gt=0, description="Most seconds an inspection or a verification may run.")
+    allow_pt2: bool = Field(False, description="Whether torch.export archives (.pt2) are opened: rewritten, sandboxed.")
     cache_bytes: int = Field(20 * GIB, ge=0, description="A worker's cache of blobs on its own disk.")
 
     # quotas of a project, unless its row says otherwise

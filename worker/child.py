@@ -38,7 +38,9 @@ def command(job_dir: Path) -> list[str]:
     return [sys.executable, "-P", "-m", "core", str(job_dir)]
 
 
-def environment(job_dir: Path, cuda_devices: str, memory_bytes: int, file_bytes: int) -> dict[str, str]:
+def environment(
+    job_dir: Path, cuda_devices: str, memory_bytes: int, file_bytes: int, *, allow_pt2: bool = False
+) -> dict[str, str]:
     """What the child sees. `cuda_devices` is the UUID of its GPU, or empty for none."""
     home = str(job_dir / "tmp")
     return {
@@ -56,6 +58,7 @@ def environment(job_dir: Path, cuda_devices: str, memory_bytes: int, file_bytes:
         "MODELPRESS_SUPERVISED": "1",
         "MODELPRESS_MEMORY_BYTES": str(memory_bytes),
         "MODELPRESS_FILE_BYTES": str(file_bytes),
+        "MODELPRESS_ALLOW_PT2": "1" if allow_pt2 else "0",
     }
 
 

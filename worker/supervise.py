@@ -83,7 +83,8 @@ def _compute(place: Place, claimed: Claimed, lease: Lease) -> None:
 
 def _run(place: Place, claimed: Claimed, lease: Lease, teller: Teller, job_dir: Path) -> Ended:
     most_memory = claimed.memory_bytes or memory.limit_of_machine()
-    variables = child.environment(job_dir, place.cuda_device, most_memory, MOST_DISK_BYTES)
+    allow_pt2 = place.settings.allow_pt2
+    variables = child.environment(job_dir, place.cuda_device, most_memory, MOST_DISK_BYTES, allow_pt2=allow_pt2)
     kills = memory.oom_kills()
     with Child(place.command(job_dir), variables, job_dir) as process:
         lease.watch(process)

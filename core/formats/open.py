@@ -5,12 +5,14 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from core.formats.pt2 import is_archive, read_pt2
 from core.formats.safetensors import is_safetensors, read_safetensors
 from core.network.network import Network
 
 HEAD_BYTES = 16
 READERS: dict[Callable[[bytes], bool], Callable[[Path], tuple[ModelProto, list[str]]]] = {
     is_safetensors: read_safetensors,
+    is_archive: read_pt2,
 }
 """Whether a file that starts so is of a format; and the reader of that format, which gives the network as ONNX and
 what a user should know of how it came about. What none of them knows is read as ONNX."""

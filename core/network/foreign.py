@@ -1,6 +1,7 @@
 """Files of other formats, known by their first bytes: never opened, and told how to come by ONNX."""
 
 EXPORT = "the export by client.models.upload(module, example_inputs), or torch.onnx.export on your own machine"
+SWITCH = "or ask the operator to allow .pt2 files, by the setting MODELPRESS_ALLOW_PT2"
 WEIGHTS = f"Load it on your own machine and use {EXPORT}; weights alone can come as safetensors."
 
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -27,7 +28,7 @@ def foreign(data: bytes) -> tuple[str, str] | None:
 def _archive(data: bytes) -> tuple[str, str]:
     """Which kind of zip archive: the names of its members stand in the clear."""
     if b"/archive_format" in data or b"serialized_exported_program.json" in data:
-        return "a torch.export archive (.pt2), which can run code", f"Use {EXPORT}."
+        return "a torch.export archive (.pt2), which can run code", f"Use {EXPORT}; {SWITCH}."
     if b"/constants.pkl" in data or b"/code/" in data:
         return "TorchScript, which can run code", f"Go back to the module that it was made from and use {EXPORT}."
     if b"/data.pkl" in data:

@@ -30,6 +30,9 @@ class Sandbox:
     missing: list[str] = field(default_factory=list)
 
 
+_closed: list[Sandbox] = []
+
+
 def close_in(job_dir: Path) -> Sandbox:
     """Give up everything but the job folder, once, for good, before a second thread starts.
 
@@ -47,7 +50,13 @@ def close_in(job_dir: Path) -> Sandbox:
     sandbox = _close_files_and_calls(job_dir.resolve(), cuda=cuda) if sys.platform == "linux" else _limits_only()
     if os.environ.get(SUPERVISED):
         threading.Thread(target=_end_with_standard_input, name="supervisor", daemon=True).start()
+    _closed.append(sandbox)
     return sandbox
+
+
+def is_closed_in() -> bool:
+    """Whether this process has closed itself in, and nothing was missing."""
+    return any(sandbox.level == "full" for sandbox in _closed)
 
 
 def _close_files_and_calls(job_dir: Path, *, cuda: bool) -> Sandbox:

@@ -39,6 +39,7 @@ ENVIRONMENT = (
     "OMP_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES",
     "LD_LIBRARY_PATH",
+    "MODELPRESS_ALLOW_PT2",
 )
 """What the child sees of this process's environment: a model file is not to be trusted with the rest."""
 GRACE = 0.5
