@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from core.formulas import AffineInt8, Masked
@@ -193,13 +193,22 @@ def test_a_formula_raises_the_opset_where_it_needs_a_newer_one():
     assert assert_written_alike(network, random(3, 64)).opset_import[0].version >= 13
 
 
+def upsampled(name: str) -> GraphProto:
+    """A branch with an operator that newer opsets lack."""
+    node = helper.make_node("Upsample", ["h", "scales"], [name], mode="nearest")
+    return helper.make_graph(
+        [node], name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 64, 12, 12])]
+    )
+
+
 def test_where_the_opset_cannot_be_raised_weights_are_written_dense():
-    """The converter makes another operator of Upsample, which runs as it is; the formula gives way, and it is said."""
+    """The converter leaves branches as they are, which newer opsets do not run: the formula gives way, as is said."""
     nodes = [
         helper.make_node("Conv", ["x", "conv.weight"], ["h"]),
-        helper.make_node("Upsample", ["h", "scales"], ["y"], mode="linear"),
+        helper.make_node("If", ["always"], ["y"], then_branch=upsampled("a"), else_branch=upsampled("b")),
     ]
     constants = {"conv.weight": random(64, 3, 3, 3), "scales": np.array([1, 1, 2, 2], np.float32)}
+    constants["always"] = np.array(True)
     network = Network.from_proto(
         model_of(nodes, {"x": [1, 3, 8, 8]}, constants=constants, opset=9, ir_version=4),
     )
