@@ -209,8 +209,6 @@ def build_pad(builder: Builder, node: OnnxNode) -> Value:
         raise Unsupported(f"Pad in mode {mode}")
     if axes is not None:
         pads = _all_axes(node, pads, axes)
-    if mode != "constant" and min(pads) < 0:
-        raise Unsupported(f"Pad in mode {mode} with negative sizes")
     value = node.attribute("value", 0.0) if node.opset < 11 else node.number(2, 0.0)
     return builder.call(moves.pad, node.input(0), pads=pads, mode=mode, value=value)
 

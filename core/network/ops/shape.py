@@ -126,9 +126,12 @@ def pad(x: Tensor, *, pads: list[int], mode: str, value: float) -> Tensor:
 
 
 def _pad_axis(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    """One axis by index, as torch pads only the last three in these modes."""
+    """One axis by index, as torch pads only the last three in these modes; what is cropped is gone before."""
     if not before and not after:
         return x
+    if before < 0 or after < 0:
+        x = x.narrow(axis, max(-before, 0), max(x.shape[axis] + min(before, 0) + min(after, 0), 0))
+        before, after = max(before, 0), max(after, 0)
     size = x.shape[axis]
     positions = torch.arange(-before, size + after, device=x.device)
     if mode == "edge":

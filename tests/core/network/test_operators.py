@@ -213,6 +213,13 @@ CASES: dict[str, Case] = {
     "Pad reflect": one("Pad", [1, 2, 4, 5], 13, {"p": ints(0, 1, 3, 2, 0, 0, 2, 4)}, mode="reflect"),
     "Pad edge": one("Pad", [1, 2, 4, 5], 13, {"p": ints(0, 1, 5, 2, 0, 0, 2, 4)}, mode="edge"),
     "Pad wrap": one("Pad", [1, 2, 4, 5], 19, {"p": ints(0, 1, 3, 2, 0, 0, 2, 4)}, mode="wrap"),
+    **{
+        f"Pad {mode} {pads}": one(
+            "Pad", [1, 2, 4, 6], 19, {"p": ints(0, 0, 0, *pads[:1], 0, 0, 0, *pads[1:])}, mode=mode
+        )
+        for mode in ("edge", "reflect", "wrap")
+        for pads in ((-1, 2), (3, -2), (-2, -1))
+    },
     "Pad axes": ([op("Pad", "x", "p", "", "a")], [1, 2, 4, 5], {"p": ints(1, 2), "a": ints(-1)}, 18),
     "Slice 9": one("Slice", IMAGE, 9, starts=[1, -3], ends=[3, 100], axes=[1, 3]),
     "Slice 13": one("Slice", IMAGE, 13, {"s": ints(1, -1), "e": ints(6, -100), "a": ints(2, -1), "t": ints(2, -2)}),
@@ -454,7 +461,8 @@ def test_sizes_may_be_free(name: str):
 
 
 def test_an_unknown_use_of_a_known_operator_is_opaque():
-    model, inputs = build(one("Pad", [1, 2, 4, 5], 13, {"p": ints(0, 0, -1, 0, 0, 0, 0, 2)}, mode="edge"))
+    constants = {"roi": random(0), "scales": random(0), "sizes": ints(2, 4, 3, 4)}
+    model, inputs = build(one("Resize", IMAGE, 19, constants, antialias=1, mode="linear"))
     network = Network.from_proto(model)
     assert_close(torch_outputs(network, inputs), run_onnx(model, inputs, optimised=False)[0])
-    assert "negative" in network.notes[0]
+    assert "antialias" in network.notes[0]
