@@ -37,5 +37,5 @@ def test_other_results_are_refused():
 
 
 def test_a_graph_that_is_right_for_one_size_alone_is_not_taken():
-    with pytest.raises(RUNTIME_ERRORS, match="3 by 2|2 by 3"):
+    with pytest.raises(RUNTIME_ERRORS, match=r"3 by 2|2 by 3"):
         compare(program(), times([[2.0] * 3, [2.0] * 3]))
