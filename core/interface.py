@@ -8,6 +8,7 @@ import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from core.network.axes import NEW, Axes, output_axes
+from core.network.source import size_of
 from modelpress.problem import ModelError
 
 Size = int | str | None
@@ -129,5 +130,5 @@ def _port(value: ValueInfoProto) -> Port:
             f"{value.name!r} is not a tensor of numbers",
             hint="Only models whose inputs and outputs are tensors are run.",
         )
-    sizes = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in kind.shape.dim)
+    sizes = tuple(size_of(dimension) for dimension in kind.shape.dim)
     return Port(value.name, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), sizes)

@@ -56,7 +56,10 @@ def _check_caps(model: ModelProto) -> None:
         raise ModelTooLarge(f"the model has more than {limits.MAX_TENSORS:,} tensors")
     for graph in graphs:
         _check_length("of an initialiser", [tensor.name for tensor in graph.initializer])
-        _check_length("of an input or output", [value.name for value in [*graph.input, *graph.output]])
+        for value in [*graph.input, *graph.output]:
+            _check_length("of an input or output", [value.name])
+            if len(value.type.tensor_type.shape.dim) > limits.MAX_RANK:
+                raise ModelError(f"{value.name!r} is declared with more than {limits.MAX_RANK} axes")
 
 
 def _check_length(where: str, names: Iterable[str]) -> None:

@@ -8,16 +8,21 @@ from typing import Any
 
 import torch
 from onnx import TensorProto
+from onnx.helper import make_tensor_type_proto
 from torch import Tensor, fx, nn
 
+from core.memory import is_out_of_memory
 from core.network import registry
 from core.network.checks import describe
+from core.network.inner_weights import InnerWeight, take_out
 from core.network.limits import MAX_FOLDED_BYTES
-from core.network.names import KINDS, attribute_name, layer_names
+from core.network.names import KINDS, SUFFIX, attribute_name, layer_names, unique
 from core.network.onnx_node import OnnxNode
 from core.network.opaque import OpaqueNode
 from core.network.owned import Owned
+from core.network.protos import subgraphs
 from core.network.reading import Reading
+from core.network.registry import BuildFunction
 from core.network.runtime import described, is_held
 from core.network.source import RANDOM, Source
 from core.network.tensors import stored_tensor, to_torch
@@ -27,6 +32,10 @@ from modelpress.problem import ModelError, ModelTooLarge
 
 OTHER_WAY = {"": "transposed", "transposed": ""}
 """Forms of a matrix, and those of its transpose."""
+
+
+MALFORMED = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+"""What torch and numpy raise where attributes, constants and shapes do not fit one another."""
 
 
 class Builder:
@@ -50,6 +59,9 @@ class Builder:
         self._last_use: dict[str, int] = {}
         self._outputs = {value.name for value in source.outputs}
         self._attributes: set[str] = set()
+        self._names = set(source.names)
+        self._layer_names = set(self.layers.values())
+        self._inner: dict[str, fx.Node] = {}
         self._made: list[fx.Node] = []
         self._folded_bytes = 0
         self._index = -1
@@ -142,13 +154,22 @@ class Builder:
             if build is None:
                 raise Unsupported("the operator has no torch form")
             self._check_held(index)
-            results = build(self, node)
+            results = self._read(build, node)
         except Unsupported as reason:
             self._undo(attributes)
             self.opaque[index] = str(reason)
             self.notes.append(f"{describe(node.proto)} runs in onnxruntime, without gradient: {reason}")
             results = self._opaque(node)
         self._bind(node, results if isinstance(results, tuple) else (results,))
+
+    def _read(self, build: BuildFunction, node: OnnxNode) -> Value | tuple[Value, ...]:
+        """What the builder makes; a node that torch finds malformed is left to onnxruntime to judge."""
+        try:
+            return build(self, node)
+        except MALFORMED as error:
+            if is_out_of_memory(error):
+                raise
+            raise Unsupported(f"torch finds it malformed: {str(error)[:200]}") from error
 
     def _known(self, index: int) -> dict[str, Value]:
         """The values that a node reads; without initialisers that torch can't hold."""
@@ -197,16 +218,26 @@ class Builder:
         """The node as onnxruntime runs it."""
         dynamic: dict[str, fx.Node] = {}
         constants: list[TensorProto] = []
-        for name in dict.fromkeys(self.source.needs(node.index)):
+        needs = dict.fromkeys(self.source.needs(node.index))
+        weights: dict[str, TensorProto] = {}
+        running = None
+        if any(isinstance(self.values.get(name), fx.Node) for name in needs) and any(subgraphs(node.proto)):
+            running, weights = take_out(node.proto, self.source.initializers, self._names)
+        for name in needs:
             value = self.values.get(name)
             if isinstance(value, fx.Node):
                 dynamic[name] = value
+            elif name in weights:
+                continue
             elif name in self.source.initializers:
                 constants.append(self.source.initializers[name])
             elif isinstance(value, Constant):
                 constants.append(stored_tensor(name, value.tensor, self.source.element_type(name)))
         types = {name: self.source.type(name) for name in dynamic}
-        module = OpaqueNode(node.proto, constants, types, self.source.model)
+        for name, tensor in weights.items():
+            dynamic[name] = self._inner_weight(node, name, tensor)
+            types[name] = make_tensor_type_proto(tensor.data_type, None)
+        module = OpaqueNode(node.proto, constants, types, self.source.model, running)
         if not dynamic and node.op not in RANDOM:
             results = module()
             results = results if isinstance(results, tuple) else (results,)
@@ -215,6 +246,19 @@ class Builder:
         count = sum(1 for name in node.proto.output if name)
         call = self.module(module, *dynamic.values(), kind=node.op)
         return _spread((call,) if count == 1 else self.unpack(call, count), node)
+
+    def _inner_weight(self, node: OnnxNode, name: str, tensor: TensorProto) -> fx.Node:
+        """A layer that gives out a weight of the node's branches; one for all nodes that capture the same."""
+        if name not in self._inner:
+            held = self._value(name) if name in self.source.initializers else Constant(to_torch(tensor), name)
+            assert isinstance(held, Constant)
+            module = InnerWeight(self._parameter(name, "", held.tensor), tensor.data_type)
+            layer = unique(name.removesuffix(SUFFIX), self._layer_names)
+            made = self.module(module, layer=layer, kind=node.op)
+            assert isinstance(made, fx.Node)
+            made.meta["value"] = name
+            self._inner[name] = made
+        return self._inner[name]
 
     def _undo(self, attributes: set[str]) -> None:
         for made in reversed(self._made):

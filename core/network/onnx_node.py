@@ -6,6 +6,7 @@ import numpy as np
 from onnx import AttributeProto, NodeProto, helper
 from torch import Tensor
 
+from core.network.limits import MAX_OPERANDS
 from core.network.source import Shape, Source
 from core.network.unsupported import Unsupported
 from core.network.values import Constant, Value
@@ -121,6 +122,8 @@ class OnnxNode:
     def ints(self, position: int) -> list[int] | None:
         """A constant integer list, such as axes; None if left out."""
         tensor = self.find_tensor(position)
+        if tensor is not None and tensor.numel() > MAX_OPERANDS:
+            raise Unsupported(f"{self.op} with a list of {tensor.numel():,} integers")
         return None if tensor is None else [int(value) for value in tensor.reshape(-1).tolist()]
 
     def number(self, position: int, default: float | None = None) -> float | None:

@@ -11,7 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, TypeProto
 from onnx.inliner import inline_local_functions
 from onnx.shape_inference import InferenceError
 
-from core.network.protos import captured, opset_of
+from core.network.protos import all_graphs, bound_names, captured, opset_of
 from core.network.runtime import value_types
 from core.network.sizes import elements
 
@@ -88,6 +88,11 @@ class Source:
         return name, is_transposed
 
     @cached_property
+    def names(self) -> set[str]:
+        """Names of all values, those inside subgraphs too."""
+        return set().union(*(bound_names(graph) for graph in all_graphs(self.model.graph)))
+
+    @cached_property
     def constants(self) -> set[str]:
         """Names of the values that depend on no input of the model."""
         constant = set(self.initializers)
@@ -149,8 +154,9 @@ def is_swap(transpose: NodeProto) -> bool:
 
 
 def size_of(dimension: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    """Old exporters write -1 where nothing is known."""
     if dimension.HasField("dim_value"):
-        return dimension.dim_value
+        return dimension.dim_value if dimension.dim_value >= 0 else None
     return dimension.dim_param or None
 
 
