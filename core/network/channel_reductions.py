@@ -7,7 +7,8 @@ from typing import Any
 from torch import fx
 
 from core.network.carriers import Carried
-from core.network.ops import activations, group_norm, layer_norm, norm, reduction, resize
+from core.network.channel_sizes import count_computed
+from core.network.ops import activations, grid, group_norm, layer_norm, norm, reduction, resize
 from core.network.trace import Trace, rule
 
 
@@ -21,6 +22,23 @@ def pass_resize(trace: Trace, node: fx.Node) -> Carried:
     if sizes is not None and ids is not None and len(sizes) == len(trace.shape(x)):
         trace.count(node, "sizes", 1, ids)
     return list(trace.carriers(x))
+
+
+@rule(resize.resize_to)
+def pass_computed_resize(trace: Trace, node: fx.Node) -> Carried:
+    x = node.args[0]
+    trace.lock_others(x, [0, 1], f"{trace.name(node)} interpolates along it")
+    ids = trace.ids(x, 1)
+    if ids is not None and not count_computed(trace, node, 1, ids):
+        trace.lock(ids, f"{trace.name(node)} has its size as a constant")
+    return list(trace.carriers(x))
+
+
+@rule(resize.resize_by, grid.grid_sample)
+def pass_sampling(trace: Trace, node: fx.Node) -> Carried:
+    """Every channel is read at the same places."""
+    trace.lock_others(node.args[0], [0, 1], f"{trace.name(node)} interpolates along it")
+    return list(trace.carriers(node.args[0]))
 
 
 @rule(activations.clip_between, activations.all_kept)
@@ -62,7 +80,7 @@ def pass_lrn(trace: Trace, node: fx.Node) -> Carried:
     return list(trace.carriers(node.args[0]))
 
 
-@rule(norm.lp_normalize, reduction.softmax, reduction.log_softmax, reduction.cumsum)
+@rule(norm.lp_normalize, reduction.softmax, reduction.log_softmax, reduction.hardmax, reduction.cumsum)
 def pass_along_one_axis(trace: Trace, node: fx.Node) -> Carried:
     axis: Any = node.kwargs["axis"]
     trace.settle(node.args[0], axis, f"{trace.name(node)} mixes it along its axis")
