@@ -6,7 +6,7 @@ Each prints its figures and writes them to `bench/results/NAME.json`.
 import importlib
 import sys
 
-WITHOUT_DATA = ("network", "overhead", "upload", "formulas")
+WITHOUT_DATA = ("network", "overhead", "upload", "formulas", "grouping")
 WITH_DATA = ("resnet20",)
 
 

@@ -87,10 +87,11 @@ def case(name: str, exporter: str) -> ParameterSet:
     return pytest.param(name, exporter, id=f"{name}-{exporter}", marks=pytest.mark.slow if is_slow else ())
 
 
-WITHOUT = {"retinanet"}
-"""Sizes of a Resize that hold channels, constant or computed, do not follow a cut yet."""
+WITHOUT = {("retinanet", "script"), ("retinanet", "dynamo"), ("torch_encoder", "dynamo")}
+"""Where a count of channels stands in a place that does not follow a cut yet: sizes of a Resize, computed or constant,
+and the number of heads that a mask is expanded to."""
 
-CASES = [(name, exporter) for exporter in EXPORTERS for name in STAYS if name not in WITHOUT]
+CASES = [(name, exporter) for exporter in EXPORTERS for name in STAYS if (name, exporter) not in WITHOUT]
 every_export = pytest.mark.parametrize("name, exporter", [case(*each) for each in CASES])
 every_cuttable_export = pytest.mark.parametrize(
     "name, exporter", [case(*each) for each in CASES if each[0] not in WHOLE]

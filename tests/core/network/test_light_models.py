@@ -37,6 +37,9 @@ LOCKED = {
 SMALL = ["light_squeezenet", "light_shufflenet"]
 """Seconds; the others take up to minutes and gigabytes."""
 
+pytestmark = pytest.mark.timeout(3000)
+"""The largest have 0.6 GB of weights, and are written and run several times."""
+
 every_light = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in SMALL else pytest.mark.slow) for name in light.NAMES]
 )
@@ -48,9 +51,9 @@ def subject(name: str) -> Subject:
 
 
 @every_light
-def test_units_zeroed_are_units_removed(name: str):
-    for seed in range(2):
-        check_removal(subject(name), seed, CLOSE_WHEN_DEEP)
+@pytest.mark.parametrize("seed", range(2))
+def test_units_zeroed_are_units_removed(name: str, seed: int):
+    check_removal(subject(name), seed, CLOSE_WHEN_DEEP)
 
 
 @every_light
