@@ -91,6 +91,7 @@ def _check_names(graph: GraphProto) -> None:
     producers.update({tensor.name: "the initialisers" for tensor in graph.initializer})
     _check_once("initialisers", [tensor.name for tensor in graph.initializer])
     _check_once("inputs", [value.name for value in graph.input])
+    _check_once("nodes", [node.name for node in graph.node if node.name])
     for node in graph.node:
         for name in filter(None, node.output):
             if name in producers:

@@ -46,8 +46,8 @@ KINDS = {
 }
 """The kind of layer that a fused operator holds, where it has another name."""
 
-RESERVED = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph())))
-"""Attributes of every module: `forward`, `training`, `graph`, ..."""
+RESERVED = frozenset({"self", *dir(fx.GraphModule(nn.Module(), fx.Graph()))})
+"""Attributes of every module (`forward`, `training`, `graph`, ...), and what generated code calls it."""
 
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 SUFFIX = ".weight"
