@@ -9,6 +9,7 @@ from torch import fx
 from core.network import registry
 from core.network.emission import Emission
 from core.network.importer import reading_of
+from core.network.inner_weights import InnerWeight
 from core.network.matching import Group, Match, Matcher, attribute, is_from_source, is_member
 from core.network.names import WEIGHTED, unique
 from core.network.protos import renamed_copy
@@ -210,6 +211,8 @@ class Exporter:
         for value, node in zip(self.source.outputs, self.outputs, strict=True):
             if node.op not in ("placeholder", "get_attr") and node not in self.names:
                 self.names[node] = value.name
+        same = [node for group in self.groups.values() if group.match is Match.SAME for node in group.nodes]
+        self.names.update({node: node.meta["value"] for node in same if node.meta["value"] in self.stored})
         fresh: list[fx.Node] = []
         for node in self.nodes:
             wanted = node.meta.get("value")
@@ -293,7 +296,7 @@ class Exporter:
         start = len(self.out.nodes)
         made = emit(self.out, call)
         self._rename_outputs(node, made if isinstance(made, tuple) else (made,), base, start)
-        if layer:
+        if layer and not isinstance(module, InnerWeight):
             self._name_layer(layer, start)
 
     def _float_type(self, node: fx.Node) -> int:
@@ -315,7 +318,10 @@ class Exporter:
         return {tensor: source_node.input[k] for tensor, k in slots.items() if k < len(source_node.input)}
 
     def _rename_outputs(self, node: fx.Node, made: tuple[str, ...], base: str, start: int) -> None:
-        """What the emitter called its results gets the names that the readers use."""
+        """What the emitter called its results gets the names that the readers use; an initialiser keeps its own."""
+        if not any(made[0] in written.output for written in self.out.nodes[start:]):
+            self.names[node] = made[0]
+            return
         members = {user.args[1]: self.names[user] for user in node.users if is_member(user) and user in self.names}
         wanted = {name: members.get(k, name) if members else base for k, name in enumerate(made)}
         for written in self.out.nodes[start:]:

@@ -31,15 +31,19 @@ class OpaqueNode(nn.Module):
         constants: Sequence[TensorProto],
         types: Mapping[str, TypeProto | None],
         model: ModelProto,
+        running: NodeProto | None = None,
     ) -> None:
         """
         Args:
+            node: as it came.
             constants: inputs that never change.
             types: of each other input by name, in the order of the call; None where unknown.
             model: whose opsets hold.
+            running: what is run and written, where that is not the node as it came.
         """
         super().__init__()
         self.node = node
+        self.running = running or node
         self.arguments = list(types)
         self.constants = list(constants)
         self._types = dict(types)
@@ -100,7 +104,7 @@ class OpaqueNode(nn.Module):
         pairs = zip(self.arguments, kinds, strict=True)
         inputs = [ValueInfoProto(name=name, type=kind) for name, kind in pairs]
         outputs = [ValueInfoProto(name=name) for name in self.node.output if name]
-        graph = helper.make_graph([self.node], "opaque", inputs, outputs, self.constants)
+        graph = helper.make_graph([self.running], "opaque", inputs, outputs, self.constants)
         return helper.make_model(graph, opset_imports=self._opsets, ir_version=self._ir_version)
 
 
@@ -149,7 +153,7 @@ def emit_opaque(out: Emission, call: Call) -> tuple[str, ...]:
         stored.name = names[constant.name]
         out.initializers.append(stored)
     outputs = {name: out.fresh(f"{call.base}/{name}") for name in module.node.output if name}
-    copy = renamed_copy(module.node, names, outputs)
+    copy = renamed_copy(module.running, names, outputs)
     copy.name = call.base
     out.nodes.append(copy)
     return tuple(outputs.values())

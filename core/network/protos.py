@@ -92,18 +92,19 @@ def renamed_copy(node: NodeProto, inputs: Mapping[str, str], outputs: Mapping[st
     """The node with other value names, inside its subgraphs too."""
     copy = NodeProto()
     copy.CopyFrom(node)
-    _rename(copy, inputs)
+    rename_inputs(copy, inputs)
     copy.output[:] = [outputs.get(name, name) for name in node.output]
     return copy
 
 
-def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
+def rename_inputs(node: NodeProto, names: Mapping[str, str]) -> None:
+    """Let a node read its inputs under other names, in its subgraphs too where these do not make a value of that name."""
     node.input[:] = [names.get(name, name) for name in node.input]
     for graph in subgraphs(node):
         own = bound_names(graph)
         outer = {name: new for name, new in names.items() if name not in own}
         for inner in graph.node:
-            _rename(inner, outer)
+            rename_inputs(inner, outer)
         for output in graph.output:
             output.name = outer.get(output.name, output.name)
 

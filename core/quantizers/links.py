@@ -9,7 +9,7 @@ from core.quantizers.activation import ActivationQuantizer
 def link_biases(graph: fx.GraphModule) -> None:
     """Let every integer bias of a network follow the scales of its layer's input and weight."""
     for node in graph.graph.nodes:
-        if node.op != "call_module" or not node.meta.get("layer"):
+        if node.op != "call_module" or not node.meta.get("layer") or not node.args:
             continue
         module = graph.get_submodule(str(node.target))
         weight, bias = formula_of(module), formula_of(module, "bias")

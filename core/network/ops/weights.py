@@ -4,7 +4,8 @@ from torch import nn
 
 from core.formulas import formula_of
 from core.network.emission import Emission
-from core.network.registry import Call
+from core.network.inner_weights import InnerWeight
+from core.network.registry import Call, emits
 
 
 def emit_weight(out: Emission, call: Call, tensor: str, transposed: bool = False) -> str:
@@ -31,3 +32,11 @@ def emit_weight(out: Emission, call: Call, tensor: str, transposed: bool = False
 
 def _transpose(out: Emission, matrix: str, name: str) -> str:
     return out.node("Transpose", [matrix], name=name, perm=[1, 0])
+
+
+@emits(InnerWeight)
+def emit_inner_weight(out: Emission, call: Call) -> str:
+    """The weight alone: the node that uses it captures it."""
+    assert isinstance(call.module, InnerWeight)
+    out.float_type = call.module.stored
+    return emit_weight(out, call, "weight")

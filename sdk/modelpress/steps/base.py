@@ -81,7 +81,10 @@ class Step(Request):
 
 
 MATRICES = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather", "RNN", "GRU", "LSTM")
-"""Layers whose weights are matrices or kernels, each element of which can be changed by itself."""
+"""Layers whose weights are matrices or kernels."""
+
+WEIGHTS = (*MATRICES, "If", "Loop", "Scan")
+"""Layers each element of whose weight can be changed by itself; of the last three it is what their branches hold."""
 
 
 class LayerStep(Step):

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from modelpress.steps.base import MATRICES, LayerStep, Stage
+from modelpress.steps.base import MATRICES, WEIGHTS, LayerStep, Stage
 
 
 class MagnitudePruning(LayerStep):
@@ -12,7 +12,7 @@ class MagnitudePruning(LayerStep):
 
     stage = Stage.WEIGHTS
     family = "pruning"
-    kinds: ClassVar[tuple[str, ...]] = MATRICES
+    kinds: ClassVar[tuple[str, ...]] = WEIGHTS
 
     technique: Literal["prune.magnitude"] = "prune.magnitude"
     sparsity: float = Field(default=0.5, ge=0.0, lt=1.0, description="Fraction of the weights set to zero.")

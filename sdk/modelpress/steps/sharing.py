@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from modelpress.steps.base import MATRICES, LayerStep, Stage
+from modelpress.steps.base import WEIGHTS, LayerStep, Stage
 
 
 class CodebookSharing(LayerStep):
@@ -12,7 +12,7 @@ class CodebookSharing(LayerStep):
 
     stage = Stage.WEIGHTS
     family = "sharing"
-    kinds: ClassVar[tuple[str, ...]] = MATRICES
+    kinds: ClassVar[tuple[str, ...]] = WEIGHTS
 
     technique: Literal["share.codebook"] = "share.codebook"
     bits: int = Field(default=4, ge=1, le=8, description="Bits of an index: a layer keeps at most 2**bits values.")
