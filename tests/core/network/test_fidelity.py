@@ -1,0 +1,129 @@
+"""With nothing changed, what comes out is what came in, field by field; with a change, it is that change alone."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import ModelProto, helper
+
+from core.network import Network
+from core.network.write import write_model
+from tests.core.network import light
+from tests.core.network.models import model_of, random
+
+BIG = {"light_vgg19", "light_bvlc_alexnet", "light_zfnet512"}
+"""Hundreds of megabytes of weights."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in BIG else ()) for n in light.NAMES])
+def test_light_models_come_out_as_they_came(name: str, tmp_path: Path):
+    model = light.load(name)
+    model.doc_string, model.graph.doc_string, model.model_version = "about the model", "about the graph", 7
+    model.metadata_props.add(key="labels", value="a,b")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    model.graph.node[0].doc_string = "about the node"
+    write_model(model, tmp_path / "in.onnx")
+    Network.from_onnx(tmp_path / "in.onnx").to_onnx(tmp_path / "out.onnx")
+    assert (tmp_path / "out.onnx").read_bytes() == model.SerializeToString()
+
+
+def two_layers() -> ModelProto:
+    nodes = [
+        helper.make_node("Conv", ["x", "one.weight", "one.bias"], ["h"], name="first", doc_string="about the first"),
+        helper.make_node("Conv", ["h", "two.weight"], ["y"], name="second"),
+    ]
+    constants = {"one.weight": random(8, 3, 3, 3), "one.bias": random(8), "two.weight": random(4, 8, 1, 1)}
+    model = model_of(nodes, {"x": ["n", 3, 8, 8]}, constants=constants)
+    model.doc_string, model.graph.doc_string = "about the model", "about the graph"
+    model.metadata_props.add(key="labels", value="a,b")
+    return model
+
+
+def test_only_what_changed_is_written_anew():
+    model = two_layers()
+    network = Network.from_proto(model)
+    with torch.no_grad():
+        network.layer("two").weight[-1, -1] += 1  # the last number of all
+    written = network.to_proto()
+    assert written.graph.node[0] == model.graph.node[0]
+    assert written.graph.node[1].input == model.graph.node[1].input
+    before, after = ({t.name: t for t in m.graph.initializer} for m in (model, written))
+    assert {name for name in before if before[name] != after[name]} == {"two.weight"}
+    for graph in (written.graph, model.graph):
+        graph.ClearField("initializer")
+        graph.ClearField("node")
+    assert written == model
+
+
+@pytest.mark.parametrize("name", ["one.weight", "one.bias", "two.weight"])
+@pytest.mark.parametrize("through", ["numpy", "data"])
+def test_a_change_by_any_way_is_seen(name: str, through: str):
+    network = Network.from_proto(two_layers())
+    layer, tensor = name.split(".")
+    held = getattr(network.layer(layer), tensor)
+    if through == "numpy":
+        held.detach().numpy().flat[-1] += 1
+    else:
+        held.data.view(-1)[0] += 1
+    assert network.to_proto() is not network.source
+
+
+def test_a_zero_that_turned_negative_is_a_change():
+    model = model_of(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [1, 2]}, constants={"w": np.zeros((2, 2), np.float32)}
+    )
+    network = Network.from_proto(model)
+    network.layers()[0].weight.data.neg_()
+    assert network.to_proto() is not network.source
+
+
+def test_inputs_with_default_values_become_constants_with_a_change_and_it_is_said():
+    model = two_layers()
+    for tensor in list(model.graph.initializer)[:2]:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    network = Network.from_proto(model)
+    assert [value.name for value in network.to_proto().graph.input] == ["x", "one.weight", "one.bias"]
+    network.layer("two").weight.data.mul_(2)
+    export = network.export()
+    assert [value.name for value in export.model.graph.input] == ["x"]
+    assert "2 inputs" in export.notes[0]
+    assert "one.weight, one.bias" in export.notes[0]
+
+
+# files
+
+
+def with_unknown_fields() -> ModelProto:
+    """A model of a newer format: a number, bytes, eight and four bytes, and a group, in model, graph and a tensor."""
+    unknown = b"\xfa\x07\x03abc\xf8\x08\x05\xf9\x08" + b"12345678" + b"\xfd\x081234" + b"\xfb\x08\x08\x01\xfc\x08"
+    model = two_layers()
+    for message in (model, model.graph, model.graph.initializer[0]):
+        message.MergeFromString(unknown)
+    return model
+
+
+def test_a_file_is_what_protobuf_writes(tmp_path: Path):
+    model = with_unknown_fields()
+    model.graph.initializer.add(name="typed", data_type=1, dims=[2], float_data=[1.0, 2.0])
+    write_model(model, tmp_path / "model.onnx")
+    assert ModelProto.FromString((tmp_path / "model.onnx").read_bytes()) == model
+    assert len((tmp_path / "model.onnx").read_bytes()) == model.ByteSize()
+
+
+def test_large_weights_go_beside_the_model_and_come_back(tmp_path: Path):
+    model = two_layers()
+    model.graph.initializer.add(name="typed", data_type=1, dims=[300], float_data=np.arange(300.0))
+    model.graph.initializer.add(name="few", data_type=1, dims=[3], float_data=[1.0, 2.0, 3.0])
+    model.graph.node.append(helper.make_node("Add", ["y", "few"], ["z"]))
+    write_model(model, tmp_path / "model.onnx", most_bytes=100)
+    beside = onnx.load(tmp_path / "model.onnx", load_external_data=False)
+    assert [tensor.name for tensor in beside.graph.initializer if tensor.external_data] == ["typed"]
+    loaded = onnx.load(tmp_path / "model.onnx")
+    for mine, other in zip(model.graph.initializer, loaded.graph.initializer, strict=True):
+        assert np.array_equal(onnx.numpy_helper.to_array(mine), onnx.numpy_helper.to_array(other))
+    network = Network.from_onnx(tmp_path / "model.onnx")
+    assert np.array_equal(
+        network.layer("one").weight.detach().numpy(), onnx.numpy_helper.to_array(model.graph.initializer[0])
+    )
