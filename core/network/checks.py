@@ -1,7 +1,7 @@
 """Is the graph a graph? Checked once, when a model is read; every error names the node."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 import onnx
@@ -136,8 +136,8 @@ def _run_checker(model: ModelProto) -> None:
 
 def _light(model: ModelProto) -> ModelProto:
     light = ModelProto()
-    _copy_fields(model, light, without="graph")
-    _copy_fields(model.graph, light.graph, without="initializer")
+    copy_fields(model, light, without={"graph"})
+    copy_fields(model.graph, light.graph, without={"initializer"})
     light.ir_version = max(light.ir_version, 4)  # before, every initialiser had to be an input; onnxruntime never asks
     for value in light.graph.output:
         if value.type.HasField("tensor_type"):
@@ -151,9 +151,10 @@ def _light(model: ModelProto) -> ModelProto:
     return light
 
 
-def _copy_fields(source: Any, target: Any, without: str) -> None:
+def copy_fields(source: Any, target: Any, without: Set[str]) -> None:
+    """Set in `target` what is set in `source`, a message without fields of single messages, but for some fields."""
     for field, value in source.ListFields():
-        if field.name == without:
+        if field.name in without:
             continue
         if hasattr(value, "extend"):  # a repeated field
             getattr(target, field.name).extend(value)

@@ -7,6 +7,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from torch import fx
 
 from core.network import registry
+from core.network.checks import copy_fields
 from core.network.emission import Emission
 from core.network.importer import reading_of
 from core.network.inner_weights import InnerWeight
@@ -319,7 +320,7 @@ class Exporter:
 
     def _rename_outputs(self, node: fx.Node, made: tuple[str, ...], base: str, start: int) -> None:
         """What the emitter called its results gets the names that the readers use; an initialiser keeps its own."""
-        if not any(made[0] in written.output for written in self.out.nodes[start:]):
+        if len(made) == 1 and not any(made[0] in written.output for written in self.out.nodes[start:]):
             self.names[node] = made[0]
             return
         members = {user.args[1]: self.names[user] for user in node.users if is_member(user) and user in self.names}
@@ -347,8 +348,8 @@ class Exporter:
         model.CopyFrom(_without_graph(source))
         model.ir_version = max(source.ir_version, self.out.min_ir, 4)
         graph = model.graph
-        graph.name, graph.doc_string = source.graph.name, source.graph.doc_string
-        graph.metadata_props.extend(source.graph.metadata_props)
+        kept = {"name", "doc_string", "metadata_props"}
+        copy_fields(source.graph, graph, without=set(source.graph.DESCRIPTOR.fields_by_name) - kept)
         graph.input.extend(self.source.inputs)
         graph.output.extend(self.source.outputs)
         graph.node.extend(self.source.nodes[index] for index in self.constant_nodes)
@@ -366,16 +367,9 @@ class Exporter:
 
 
 def _without_graph(model: ModelProto) -> ModelProto:
-    bare = ModelProto(
-        ir_version=model.ir_version,
-        producer_name=model.producer_name,
-        producer_version=model.producer_version,
-        domain=model.domain,
-        model_version=model.model_version,
-        doc_string=model.doc_string,
-    )
-    bare.opset_import.extend(model.opset_import)
-    bare.metadata_props.extend(model.metadata_props)
+    """What is said of the model as a whole; functions are written inline."""
+    bare = ModelProto()
+    copy_fields(model, bare, without={"graph", "functions", "training_info"})
     return bare
 
 
