@@ -98,7 +98,7 @@ def renamed_copy(node: NodeProto, inputs: Mapping[str, str], outputs: Mapping[st
 
 
 def rename_inputs(node: NodeProto, names: Mapping[str, str]) -> None:
-    """Let a node read its inputs under other names, in its subgraphs too where these do not make a value of that name."""
+    """Let a node read its inputs under other names; in its subgraphs too, where these make no value of that name."""
     node.input[:] = [names.get(name, name) for name in node.input]
     for graph in subgraphs(node):
         own = bound_names(graph)
