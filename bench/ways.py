@@ -1,5 +1,6 @@
 """`python -m bench.ways WAY MODEL RUNS`: time and peak memory of one way to copy a model, in a process of its own."""
 
+import gc
 import json
 import statistics
 import sys
@@ -40,12 +41,14 @@ def main(way: str, model: str, runs: str) -> None:
     path = Path(model)
     out = path.with_suffix(".out")
     warm_up(path.parent, WAYS[way])
-    base, times = resident("VmRSS"), []
+    base, times, peaks = resident("VmRSS"), [], []
     for _ in range(int(runs)):
         began = time.perf_counter()
         WAYS[way](path, out)
         times.append(time.perf_counter() - began)
-    print(json.dumps({"seconds": statistics.median(times), "bytes": resident("VmHWM") - base}))
+        peaks.append(resident("VmHWM"))  # later runs have the garbage of earlier ones beside them
+        gc.collect()
+    print(json.dumps({"seconds": statistics.median(times), "bytes": peaks[0] - base}))
 
 
 def warm_up(folder: Path, copy: Callable[[Path, Path], None]) -> None:
