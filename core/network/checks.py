@@ -5,7 +5,7 @@ from collections.abc import Iterable, Set
 from typing import Any
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.checker import ValidationError
 
 from core.network import limits
@@ -40,7 +40,7 @@ def check_model(model: ModelProto) -> ModelProto:
     _check_references(model.graph)
     _check_names(model.graph)
     _sort(model.graph)
-    _run_checker(model)
+    run_checker(model)
     return model
 
 
@@ -60,6 +60,8 @@ def _check_caps(model: ModelProto) -> None:
             _check_length("of an input or output", [value.name])
             if len(value.type.tensor_type.shape.dim) > limits.MAX_RANK:
                 raise ModelError(f"{value.name!r} is declared with more than {limits.MAX_RANK} axes")
+            if value.type.tensor_type.elem_type not in TensorProto.DataType.values():
+                raise ModelError(f"{value.name!r} is declared with an element type that there is not")
 
 
 def _check_length(where: str, names: Iterable[str]) -> None:
@@ -125,8 +127,14 @@ def _sort(graph: GraphProto) -> None:
         graph.node.extend(copies)
 
 
-def _run_checker(model: ModelProto) -> None:
-    """On a copy without the heavy initialisers, which `check_held` has looked at: the checker serialises it all."""
+def run_checker(model: ModelProto) -> None:
+    """onnx's own, but for what onnxruntime does not ask for either.
+
+    On a copy without the heavy initialisers, which `check_held` has looked at: the checker serialises it all.
+
+    Raises:
+        ModelError: with what it says.
+    """
     tell_onnx()
     try:
         onnx.checker.check_model(_light(model))
