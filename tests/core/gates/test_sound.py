@@ -30,6 +30,19 @@ def test_a_changed_network_that_is_exported_well_passes(tmp_path, network):
     check(tmp_path, network)
 
 
+def test_a_file_that_is_no_valid_onnx_does_not_pass(tmp_path, network):
+    exported = cnn()
+    exported.graph.node[0].op_type = "Convolve"
+    with pytest.raises(UnsoundError, match=r"not valid.*Convolve"):
+        check(tmp_path, network, exported)
+
+
+def test_an_output_need_not_say_its_rank(tmp_path):
+    model = cnn()
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    check(tmp_path, Network.from_proto(model), wanted=model)
+
+
 def test_weights_that_are_no_numbers_do_not_pass(tmp_path, network):
     exported = network.to_proto()
     with torch.no_grad():
