@@ -60,7 +60,7 @@ def make(folder: Path) -> Trained:
     np.savez(files.train, input=learn, labels=learn_labels)
     np.savez(files.held_out, input=held_out, labels=held_out_labels)
     network = fit(torch.from_numpy(learn) * SCALE, torch.from_numpy(learn_labels))
-    export_onnx(network, torch.zeros(1, 1, 8, 8), files.model)
+    export_onnx(network, torch.zeros(1, 1, 8, 8), files.model, input_names=["input"])
     return files
 
 

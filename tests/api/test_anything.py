@@ -19,7 +19,7 @@ def test_no_request_at_all_brings_out_a_fault_of_ours(sqlite_service: Service):
         answer = case.call(headers=headers)
         tried.add(f"{case.method} {case.path}")
         assert answer.status_code < 500, (case.method, case.path, case.body, answer.text)
-        if answer.status_code >= 400:
+        if answer.status_code >= 400 and case.method != "HEAD":
             assert answer.headers["content-type"] == ["application/problem+json"]
             assert Problem.model_validate_json(answer.content or b"").status == answer.status_code
 
