@@ -12,6 +12,7 @@ from core.network.ops.shape import transpose
 from core.network.ops.simple import plain
 from core.network.ops.weights import emit_weight
 from core.network.registry import PRODUCTS, Call, emits, operator
+from core.network.unsupported import Unsupported
 from core.network.values import Value
 
 FUSED = ("activation", "activation_alpha", "activation_beta", "activation_gamma")
@@ -54,6 +55,8 @@ def build_gemm(builder: Builder, node: OnnxNode) -> Value:
     if not node.is_constant(1) or node.is_constant(0):
         return _general(builder, node, x, alpha, beta)
     flipped = bool(node.attribute("transB", 0))
+    if node.tensor(1).dim() != 2:
+        raise Unsupported(f"Gemm with a weight of {node.tensor(1).dim()} axes")
     weight = node.tensor(1) if flipped else node.tensor(1).T
     if alpha != 1.0:
         weight = weight * alpha

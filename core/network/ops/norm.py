@@ -27,6 +27,8 @@ class BatchNormAnyRank(nn.BatchNorm2d):
 def build_batch_norm(builder: Builder, node: OnnxNode) -> Value:
     """In eval mode, with the statistics of the file; ONNX's momentum is 1 minus torch's."""
     node.only("epsilon", "momentum", "spatial", "training_mode", "is_test", "consumed_inputs")
+    if node.attribute("epsilon", 1e-5) < 0:
+        raise Unsupported("BatchNormalization with a negative epsilon")
     if node.attribute("training_mode", 0) or not node.attribute("spatial", 1) or node.extra_outputs():
         raise Unsupported("BatchNormalization in training mode or over each place by itself")
     tensors = [node.tensor(position) for position in range(1, 5)]

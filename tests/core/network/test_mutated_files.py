@@ -55,6 +55,8 @@ def mutate(message: Any, draw: st.DrawFn) -> None:
             _mutate_list(value, index, draw)
     elif field.message_type is not None:
         mutate(value, draw)
+    elif field.enum_type is not None:
+        setattr(message, field.name, draw(st.sampled_from([one.number for one in field.enum_type.values])))
     elif draw(st.integers(0, 3)):
         setattr(message, field.name, _other(value, draw))
     else:
