@@ -74,7 +74,7 @@ class Candidates:
         network.to("cpu").save(staging / NETWORK)
         network = Network.load(staging / NETWORK)
         exported = network.export()
-        network.to_onnx(staging / MODEL)
+        exported.write(staging / MODEL)
         record.notes += exported.notes
         say(0.3, "checking")
         check_sound(network, staging / MODEL, self.measurer.interface, self.samples, floor)

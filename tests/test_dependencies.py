@@ -16,7 +16,10 @@ FOLDERS = {
     "sdk": ["sdk/modelpress"],
     "server": ["core", "store", "api", "worker", "server", "migrations"],
     "test": ["tests", "demo", "bench"],
+    "exported": ["bench/exported"],
 }
+# Run in environments of their own.
+APART = {ROOT / "bench/exported"}
 OURS = {"modelpress", "core", "store", "api", "worker", "server", "migrations", "recipes", "tests", "demo", "bench"}
 # Imported by name of a driver, or by what we call, never by ourselves.
 IMPORTED_BY_OTHERS = {"psycopg", "redis", "onnxscript", "httptools", "uvloop"}
@@ -49,8 +52,10 @@ TEST = asked_for(ROOT, "test")
 
 
 def imported(part: str) -> Iterator[tuple[str, Path]]:
-    for folder in FOLDERS[part]:
-        for path in (ROOT / folder).rglob("*.py"):
+    for folder in (ROOT / name for name in FOLDERS[part]):
+        for path in folder.rglob("*.py"):
+            if folder not in APART and not APART.isdisjoint(path.parents):
+                continue
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Import):
                     yield from ((alias.name.partition(".")[0], path) for alias in node.names)
@@ -72,6 +77,7 @@ def distributions(part: str) -> dict[str, Path]:
         ("sdk", SDK | BROUGHT_BY_THE_USER),
         ("server", SDK | SERVER),
         ("test", SDK | SERVER | TEST),
+        ("exported", SERVER | {"timm", "torchvision", "transformers"}),
     ],
 )
 def test_whatever_is_imported_is_asked_for(part: str, allowed: set[str]):

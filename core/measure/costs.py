@@ -209,7 +209,7 @@ class Costs:
         node, held = self.source.nodes[index], self.held.get(index, Holding())
         seen = self._main if self.has_run else {}
         names = [name for name in node.output if name]
-        is_known = set(names) <= set(seen)
+        is_known = all(name in seen for name in names)
         return LayerCost(
             node=index,
             op_type=node.op_type,

@@ -147,6 +147,15 @@ def _projecting_attention(past: int) -> Rule:
     return rule
 
 
+def _linear_attention(node: NodeProto, inputs: Shapes, outputs: Shapes) -> int:
+    """Each step adds an outer product per group of keys; every query reads the sum, and in a delta rule every key."""
+    (batch, length, queries), values = _at(inputs, 0), _at(inputs, 2)
+    heads, groups = attribute(node, "q_num_heads", 1), attribute(node, "kv_num_heads", 1)
+    is_corrected = b"delta" in attribute(node, "update_rule", b"gated_delta")
+    reads = heads + (groups if is_corrected else 0)
+    return batch * length * (queries // heads) * (values[2] // groups) * (groups + reads)
+
+
 def _pairs(batch: int, queries: int, keys: int) -> int:
     return batch * queries * keys
 
@@ -176,6 +185,8 @@ RULES: dict[str, Rule] = {
         )
     },
     **dict.fromkeys(("LSTM", "GRU", "RNN", "com.microsoft.DynamicQuantizeLSTM"), _recurrent),
+    "CausalConvWithState": _convolution(1),
+    "LinearAttention": _linear_attention,
     "Einsum": _einsum,
     "Attention": _attention,
     "com.microsoft.MultiHeadAttention": _multi_head_attention,

@@ -1,14 +1,15 @@
 """Which constants are parameters, and what each node holds of them.
 
 A parameter is an element that training would change: of weights, biases, scales of a normalisation, look-up tables,
-one-axis operands of arithmetic, and any floating constant of an operator that runs opaquely. Running statistics,
-initial states of recurrent cells and quantisers' scales and zero points are none. A rounded weight counts as what it
-unfolds to, and a tie once, at the first node that uses it.
+one-axis operands of arithmetic, tables that are added or joined and look trained (`core/network/tables.py`), and any
+floating constant of an operator that runs opaquely. Running statistics, initial states of recurrent cells and
+quantisers' scales and zero points are none. A rounded weight counts as what it unfolds to, and a tie once, at the first
+node that uses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,7 @@ from core.measure.scopes import Scope
 from core.network import ops  # noqa: F401  it registers what is native
 from core.network.registry import is_native
 from core.network.sizes import BITS, elements
+from core.network.tables import MOVES, PICKS, long_axes, looks_trained
 
 OWNERS = {
     *("Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"),
@@ -51,11 +53,11 @@ ONLY = {
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean"}
 """Operators whose constants are parameters where they have one axis longer than 1."""
 
+TABLES = {"Add", "Sub", "Concat", "Expand", "Tile", "Slice"}
+"""Operators whose constants are parameters where the file stores them and they look trained."""
+
 NONE = {"QuantizeLinear", "DequantizeLinear", "If", "Loop", "Scan"}
 """Operators whose own constants are none: scales, zero points, counts and first states."""
-
-MOVES = {"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "DequantizeLinear"}
-"""Operators whose result holds what their first input does."""
 
 Key = tuple[Scope, str]
 
@@ -91,9 +93,9 @@ def holdings(scopes: list[Scope], live: set[int]) -> dict[int, Holding]:
         places = [(place, name) for place, name in enumerate(node.input) if name and scope.is_constant(name)]
         mine = [(place, name) for place, name in places if _may_be(node, place)]
         values = _values(scope, node, mine)
-        for place, name in mine:
+        for _, name in mine:
             value = values.get(name)
-            if value is None or not _is_parameter(node, place, value):
+            if value is None or not _is_parameter(node, value, _is_stored(scope, name)):
                 continue
             entry = held.setdefault(owner, Holding())
             key = origin(scope, name)
@@ -129,10 +131,10 @@ def _may_be(node: NodeProto, place: int) -> bool:
         return place in ONLY[name]
     if name in NONE or place in NOT_TRAINED.get(name, ()):
         return False
-    return name in OWNERS or name in ARITHMETIC or not is_native(node)
+    return name in OWNERS or name in ARITHMETIC or name in TABLES or not is_native(node)
 
 
-def _is_parameter(node: NodeProto, place: int, value: np.ndarray) -> bool:
+def _is_parameter(node: NodeProto, value: np.ndarray, is_stored: bool) -> bool:
     name = full_name(node)
     is_floating = value.dtype.name.startswith(("float", "bfloat"))
     if name == "Gather":
@@ -141,9 +143,13 @@ def _is_parameter(node: NodeProto, place: int, value: np.ndarray) -> bool:
         return True
     if not is_floating:
         return False
-    if name in OWNERS:
+    if name == "Einsum" or (name == "MatMul" and value.ndim > 2):  # else rotary frequencies
+        return long_axes(value) > 1
+    if name in OWNERS or (name in ARITHMETIC and long_axes(value) == 1):
         return True
-    return value.size > 1 and (name not in ARITHMETIC or value.size == max(value.shape))
+    if name in TABLES:
+        return is_stored and looks_trained(value)
+    return name not in ARITHMETIC and value.size > 1
 
 
 def _values(scope: Scope, node: NodeProto, places: list[tuple[int, str]]) -> dict[str, np.ndarray]:
@@ -189,12 +195,18 @@ def _add(entry: Holding, value: np.ndarray) -> None:
     entry.is_finite &= value.dtype.kind != "f" or bool(np.isfinite(value).all())
 
 
-def origin(scope: Scope, name: str) -> Key:
+def _is_stored(scope: Scope, name: str) -> bool:
+    """Whether a constant is an initialiser or a part of one, at most moved about."""
+    home, root = origin(scope, name, PICKS)
+    return root in home.initializers
+
+
+def origin(scope: Scope, name: str, through: Set[str] = MOVES) -> Key:
     """The value that a constant is a mere move of."""
     home = scope.home(name)
     while home is not None and name in home.producer:
         node = home.nodes[home.producer[name]]
-        if node.op_type not in MOVES:
+        if node.op_type not in through:
             break
         name = node.input[0]
         home = home.home(name)

@@ -35,11 +35,21 @@ def batched(
     """
     found = _climb(graph, source, example, device)
     if found is None:
-        raise StepError(
+        raise _refusal(_trials(graph, source, example, device))
+    return found[0]
+
+
+def _refusal(trials: list[Trial]) -> StepError:
+    uneven = next((names for trial in trials if (names := trial.uneven())), None)
+    if uneven is None:
+        return StepError(
             "the network gives other results for a batch than for its samples one by one",
             hint="Export it with a dynamic batch axis.",
         )
-    return found[0]
+    return StepError(
+        f"how much the network gives depends on the sample, so that no batch can be made of {', '.join(uneven[:3])}",
+        hint="Export it without what picks by value, such as NonMaxSuppression: with the scores of all boxes.",
+    )
 
 
 def sample_axes(graph: fx.GraphModule, source: Source, device: torch.device) -> Axes:
@@ -56,8 +66,7 @@ def _climb(
     graph: fx.GraphModule, source: Source, example: list[Tensor] | None, device: torch.device
 ) -> tuple[fx.GraphModule, Axes] | None:
     """The graph of the first rung that holds, and where the inputs have their samples."""
-    likely = likely_axes([source.declared(value) for value in source.inputs])
-    trials = [Trial(graph, source, axes, example, device) for axes in likely if any(axis is not None for axis in axes)]
+    trials = _trials(graph, source, example, device)
     for is_freed in (False, True):
         for trial in trials:
             candidate = _freed(graph, trial.at_once) if is_freed else graph
@@ -68,6 +77,11 @@ def _climb(
             if (found := trial.one_by_one(is_mapped)) is not None:
                 return found, trial.axes
     return None
+
+
+def _trials(graph: fx.GraphModule, source: Source, example: list[Tensor] | None, device: torch.device) -> list[Trial]:
+    likely = likely_axes([source.declared(value) for value in source.inputs])
+    return [Trial(graph, source, axes, example, device) for axes in likely if any(axis is not None for axis in axes)]
 
 
 def _samples_first(graph: fx.GraphModule, trial: Trial, outputs: Axes) -> fx.GraphModule:

@@ -52,7 +52,16 @@ def pass_broadcasting(trace: Trace, node: fx.Node) -> Carried:
         ids = aligned(trace, node, operands, len(shape) - axis, shape[axis])
         if ids is not None:
             result.append(Carrier((axis,), ids, _is_zero(trace, node, operands, len(shape) - axis)))
+    _hold_spread(trace, node, operands)
     return result
+
+
+def _hold_spread(trace: Trace, node: fx.Node, operands: list[fx.Node]) -> None:
+    """A channel alone that is spread over others can't go: nothing would be left to spread."""
+    for operand in operands:
+        for axis, size in enumerate(reversed(trace.shape(operand))):
+            if size == 1 and trace.shape(node)[-1 - axis] > 1:
+                trace.settle(operand, -1 - axis, f"{trace.name(node)} spreads it over others")
 
 
 def _hold_blocks(trace: Trace, node: fx.Node, operands: list[fx.Node]) -> None:
@@ -100,6 +109,9 @@ def _blocks(trace: Trace, operands: list[fx.Node], rank: int) -> Carried:
 
 def aligned(trace: Trace, node: fx.Node, operands: list[fx.Node], back: int, size: int) -> Ids | None:
     """Identities along one axis, counted from the right, of operands that broadcast there."""
+    for operand in operands:
+        if size > 1 and len(trace.shape(operand)) >= back and trace.shape(operand)[-back] == 1:
+            trace.lock(trace.ids(operand, -back), f"{trace.name(node)} repeats it")
     reach = [o for o in operands if len(trace.shape(o)) >= back and trace.shape(o)[-back] == size]
     known = [ids for o in reach if (ids := trace.ids(o, -back)) is not None]
     if not known:
@@ -142,16 +154,24 @@ def pass_matmul(trace: Trace, node: fx.Node) -> Carried:
 def pass_einsum(trace: Trace, node: fx.Node) -> Carried:
     """A contraction over labelled axes; one that takes a diagonal can't be cut."""
     operands = [arg for arg in node.args if isinstance(arg, fx.Node)]
-    equation = str(node.kwargs["equation"])
+    equation = _with_result(str(node.kwargs["equation"]))
     terms, _, result = equation.partition("->")
     labels = [
         _letters(term, len(trace.shape(operand))) for term, operand in zip(terms.split(","), operands, strict=True)
     ]
-    if "->" not in equation or any(len(set(names)) < len(names) for names in labels):
+    if any(len(set(names)) < len(names) for names in labels):
         for operand in operands:
             trace.lock_all(operand, f"{trace.name(node)} gives no way to cut it")
         return []
     return contract(trace, node, operands, labels, _letters(result, len(trace.shape(node))))
+
+
+def _with_result(equation: str) -> str:
+    """Where none is named, the result has the axes of an ellipsis and the letters that stand once, in order."""
+    if "->" in equation:
+        return equation
+    once = sorted(letter for letter in set(equation) if letter.isalpha() and equation.count(letter) == 1)
+    return f"{equation}->{'...' * ('...' in equation)}{''.join(once)}"
 
 
 def _letters(term: str, rank: int) -> list[str]:

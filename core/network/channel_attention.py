@@ -6,6 +6,7 @@ together.
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,21 @@ from torch import fx
 from core.network.carriers import Carried, Carrier
 from core.network.channel_sizes import follow
 from core.network.identities import Ids
-from core.network.ops import attention, attention_runtime
+from core.network.ops import attention, attention_runtime, cached_attention
 from core.network.trace import Trace, rule
 
-NOT_CUT = "has keys and values from outside the network"
+BY_QUERY = {"mask": -3, "bias": -3, "sink": -1}
+"""Operands that may differ between the heads of queries, by name, and where they have these."""
+
+BY_KEY = {"past_key": -3, "past_value": -3}
+"""The same for the heads of keys and values."""
 
 
 @rule(attention.attention, attention.attention_with_state)
 @rule(attention_runtime.multi_head_attention, attention_runtime.multi_head_attention_with_state)
+@rule(cached_attention.group_query_attention)
 def pass_attention(trace: Trace, node: fx.Node) -> Any:
-    q, k, v, *rest = node.args
+    q, k, v, *_ = node.args
     counts: Any = [node.kwargs.get(name, node.kwargs.get("num_heads")) for name in ("q_num_heads", "kv_num_heads")]
     queries, keys, values = (
         _heads(trace, node, x, heads) for x, heads in zip((q, k, v), (counts[0], counts[1], counts[1]), strict=True)
@@ -31,9 +37,11 @@ def pass_attention(trace: Trace, node: fx.Node) -> Any:
     trace.unite(keys, values)
     trace.unite(queries, np.repeat(keys, len(queries) // len(keys)))
     _count_heads(trace, node, queries, keys)
-    for other in rest:
+    assert callable(node.target)
+    for name, other in list(zip(signature(node.target).parameters, node.args, strict=False))[3:]:
         if isinstance(other, fx.Node):
-            _beside(trace, node, other, queries)
+            heads, axis = (keys, BY_KEY[name]) if name in BY_KEY else (queries, BY_QUERY.get(name))
+            _beside(trace, node, other, axis, heads)
     return _outputs(trace, node, queries, keys)
 
 
@@ -56,14 +64,18 @@ def _count_heads(trace: Trace, node: fx.Node, queries: Ids, keys: Ids) -> None:
             trace.count(node, name, None, ids)
 
 
-def _beside(trace: Trace, node: fx.Node, other: fx.Node, queries: Ids) -> None:
-    """A mask that differs between heads is cut with them; keys and values of earlier steps can't be."""
+def _beside(trace: Trace, node: fx.Node, other: fx.Node, axis: int | None, heads: Ids) -> None:
+    """What differs between heads is cut with them; keys and values of earlier steps can't be."""
     sizes = trace.shape(other)
-    if len(sizes) < 3 or sizes[-3] == 1:
+    if axis is None or len(sizes) < -axis or sizes[axis] == 1:
+        trace.lock_all(other, f"{trace.name(node)} reads it for all heads")
         return
-    if sizes[-3] == len(queries) and follow(trace, other, -3, queries):
-        return
-    trace.lock(queries, f"{trace.name(node)} reads {trace.name(other)}, which can't be cut")
+    trace.lock_others(other, [axis], f"{trace.name(node)} reads it beside the heads")
+    own = trace.ids(other, axis)
+    if own is not None:
+        trace.unite(heads, own)
+    elif not follow(trace, other, axis, heads):
+        trace.lock(heads, f"{trace.name(node)} reads {trace.name(other)}, which can't be cut")
 
 
 def _outputs(trace: Trace, node: fx.Node, queries: Ids, keys: Ids) -> Any:

@@ -74,7 +74,11 @@ def _along(
 ) -> Ids | None:
     """Identities along one label, united over the operands that have it."""
     held = [(o, names.index(name)) for o, names in zip(operands, labels, strict=True) if name in names]
-    held = [(o, axis) for o, axis in held if trace.shape(o)[axis] > 1] or held
+    if long := [(o, axis) for o, axis in held if trace.shape(o)[axis] > 1]:
+        for operand, axis in held:
+            if trace.shape(operand)[axis] == 1:
+                trace.lock(trace.ids(operand, axis), f"{trace.name(node)} repeats it")
+        held = long
     carriers = [carrier for o, axis in held if (carrier := trace.carrier(o, axis)) is not None]
     if not carriers or any(carrier.is_block for carrier in carriers):
         return None

@@ -9,18 +9,18 @@ import numpy as np
 from torch import fx
 
 from core.network.carriers import Carried, Carrier
-from core.network.channel_sizes import evaluated, follow
+from core.network.channel_sizes import evaluated, follow, in_every_run
 from core.network.identities import Ids
 from core.network.ops import pool, shape
 from core.network.trace import Trace, rule
+from core.network.units import Literal
 
 
-@rule(pool.max_pool, pool.average_pool, pool.lp_pool)
+@rule(pool.max_pool, pool.average_pool, pool.lp_pool, pool.pool_same)
 @rule(pool.global_average_pool, pool.global_max_pool, pool.global_lp_pool)
 def pass_pool(trace: Trace, node: fx.Node) -> Carried:
     """Places behind the channels are joined; channels are not."""
-    trace.lock_others(node.args[0], [0, 1], f"{trace.name(node)} joins places along it")
-    return list(trace.carriers(node.args[0]))
+    return trace.only(node.args[0], [0, 1], f"{trace.name(node)} joins places along it")
 
 
 @rule(shape.transpose)
@@ -107,7 +107,7 @@ def pass_split(trace: Trace, node: fx.Node) -> list[Carried]:
     x = node.args[0]
     sizes: Any = node.kwargs["sizes"]
     axis = int(node.kwargs["axis"]) % len(trace.shape(x))  # pyright: ignore[reportArgumentType]  # an int literal
-    whole = _alone(trace, x, axis)
+    whole = alone(trace, x, axis)
     if whole is None:
         return [list(trace.carriers(x)) for _ in sizes]
     parts = np.split(whole.ids, np.cumsum(sizes)[:-1])
@@ -116,7 +116,40 @@ def pass_split(trace: Trace, node: fx.Node) -> list[Carried]:
     return [_instead(trace, x, whole, part) for part in parts]
 
 
-def _alone(trace: Trace, x: Any, axis: int) -> Carrier | None:
+@rule(shape.split_evenly)
+def pass_even_split(trace: Trace, node: fx.Node) -> list[Carried]:
+    """Parts that must stay even lose equally many."""
+    x = node.args[0]
+    count: Any = node.kwargs["count"]
+    axis = int(node.kwargs["axis"]) % len(trace.shape(x))  # pyright: ignore[reportArgumentType]  # an int literal
+    whole = alone(trace, x, axis)
+    if whole is None:
+        return [list(trace.carriers(x)) for _ in range(count)]
+    if len(whole.ids) % count:
+        trace.lock(whole.ids, f"{trace.name(node)} splits it into parts that differ")
+    else:
+        trace.balance(whole.ids.reshape(count, -1))
+    parts = np.split(whole.ids, np.cumsum(shape.even_sizes(len(whole.ids), count))[:-1])
+    return [_instead(trace, x, whole, part) for part in parts]
+
+
+@rule(shape.split_by)
+def pass_computed_split(trace: Trace, node: fx.Node) -> list[Carried]:
+    """Sizes that are computed, and yet the same in every run, follow a cut; others settle the axis."""
+    x = node.args[0]
+    axis = int(node.kwargs["axis"]) % len(trace.shape(x))  # pyright: ignore[reportArgumentType]  # an int literal
+    sizes, whole = in_every_run(trace, node.args[1]), alone(trace, x, axis)
+    if whole is not None and sizes is not None and None not in sizes:
+        parts = np.split(whole.ids, np.cumsum(sizes)[:-1])
+        for place, part in enumerate(parts):
+            trace.literals.append(Literal(node, "sizes", place, part, 0, len(sizes)))
+        return [_instead(trace, x, whole, part) for part in parts]
+    trace.settle(x, axis, f"{trace.name(node)} cuts it at computed places")
+    kept = [carrier for carrier in trace.carriers(x) if axis not in carrier.axes]
+    return [kept for _ in trace.shape(node)]
+
+
+def alone(trace: Trace, x: Any, axis: int) -> Carrier | None:
     """The carrier of this axis alone; a block is held together along it and has none."""
     carrier = trace.carrier(x, axis)
     if carrier is not None and carrier.is_block:
@@ -133,7 +166,7 @@ def _instead(trace: Trace, x: Any, old: Carrier, ids: Ids) -> Carried:
 def pass_slice(trace: Trace, node: fx.Node) -> Carried:
     x = node.args[0]
     literals: Any = node.kwargs
-    alone = len(literals["axes"]) == 1
+    is_one = len(literals["axes"]) == 1
     result = None
     for place, axis in enumerate(literals["axes"]):
         start, end, step = slice(literals["starts"][place], literals["ends"][place], literals["steps"][place]).indices(
@@ -141,10 +174,10 @@ def pass_slice(trace: Trace, node: fx.Node) -> Carried:
         )
         if (start, end, step) == (0, trace.shape(x)[axis], 1):
             continue
-        whole = _alone(trace, x, axis)
+        whole = alone(trace, x, axis)
         if whole is None:
             continue
-        if step != 1 and alone:
+        if step != 1 and is_one:
             assert isinstance(x, fx.Node)
             return trace.picked(node, x, whole.axis, np.arange(start, end, step))
         if step != 1:
@@ -164,7 +197,7 @@ def pass_slice_by(trace: Trace, node: fx.Node) -> Carried:
     axes: Any = node.kwargs["axes"]
     rank = len(trace.shape(x))
     places = _same_in_every_run(trace, node)
-    if places is not None and len(axes) == 1 and _alone(trace, x, axes[0]) is not None:
+    if places is not None and len(axes) == 1 and alone(trace, x, axes[0]) is not None:
         assert isinstance(x, fx.Node)
         return trace.picked(node, x, axes[0] % rank, np.arange(trace.shape(x)[axes[0]])[places])
     for axis in axes:
@@ -173,9 +206,22 @@ def pass_slice_by(trace: Trace, node: fx.Node) -> Carried:
     return [carrier for carrier in trace.carriers(x) if not sliced & set(carrier.axes)]
 
 
+@rule(shape.slice_at)
+def pass_slice_at(trace: Trace, node: fx.Node) -> Carried:
+    """Axes that may be cut are settled: all of them where it isn't known which these are."""
+    x, starts, _, *rest = node.args
+    rank = len(trace.shape(x))
+    axes = rest[0] if rest else None
+    along = list(range(trace.shape(starts)[0])) if axes is None else in_every_run(trace, axes)
+    sliced = {axis % rank for axis in along} if along is not None and None not in along else set(range(rank))
+    for axis in sliced:
+        trace.settle(x, axis, f"{trace.name(node)} cuts it at computed places")
+    return [carrier for carrier in trace.carriers(x) if not sliced & set(carrier.axes)]
+
+
 def _same_in_every_run(trace: Trace, node: fx.Node) -> slice | None:
     """What a slice of one axis takes, if sizes that may differ between runs don't count in it."""
-    ends = [[evaluated(trace, bound, others=n) for n in (1, 2)] for bound in node.args[1:3]]  # pyright: ignore[reportArgumentType]  # nodes
+    ends = [[evaluated(trace, bound, others=n, inner=n) for n in (1, 2)] for bound in node.args[1:3]]  # pyright: ignore[reportArgumentType]  # nodes
     if any(found is None or found != other for found, other in ends):
         return None
     steps: Any = node.kwargs["steps"]
@@ -190,7 +236,7 @@ def pass_take(trace: Trace, node: fx.Node) -> Carried:
     x = node.args[0]
     axis = int(node.kwargs["axis"]) % len(trace.shape(x))  # pyright: ignore[reportArgumentType]  # an int literal
     indices: Any = node.kwargs["indices"]
-    whole = _alone(trace, x, axis)
+    whole = alone(trace, x, axis)
     if whole is None:
         return list(trace.carriers(x))
     trace.positions(node, "indices", whole.ids, indices)
@@ -222,34 +268,6 @@ def _row(trace: Trace, node: fx.Node, block: Carrier, axis: int, index: int) -> 
     return replace(block, axes=block.axes[:place] + block.axes[place + 1 :], ids=block.ids.take(index, axis=place))
 
 
-@rule(shape.pad)
-def pass_pad(trace: Trace, node: fx.Node) -> Carried:
-    """Zero channels that a pad adds, as in a parameter-free shortcut, are channels too."""
-    x = node.args[0]
-    rank = len(trace.shape(x))
-    pads: Any = node.kwargs["pads"]
-    result: Carried = []
-    for axis in range(rank):
-        if pads[axis] or pads[axis + rank]:
-            _alone(trace, x, axis)
-    for carrier in trace.carriers(x):
-        before, after = (0, 0) if carrier.is_block else (pads[carrier.axis], pads[carrier.axis + rank])
-        result.append(carrier if before == after == 0 else _padded(trace, node, carrier, before, after))
-    return result
-
-
-def _padded(trace: Trace, node: fx.Node, carrier: Carrier, before: int, after: int) -> Carrier:
-    axis, rank = carrier.axis, len(trace.shape(node))
-    if node.kwargs["mode"] != "constant" or min(before, after) < 0:
-        trace.lock(carrier.ids, f"{trace.name(node)} pads or crops it")
-        return Carrier((axis,), trace.locked(trace.shape(node)[axis], f"{trace.name(node)} pads or crops it"))
-    front, back = trace.fresh(before), trace.fresh(after)
-    trace.count(node, "pads", axis, front)
-    trace.count(node, "pads", axis + rank, back)
-    zero = carrier.zero and float(node.kwargs["value"] or 0) == 0.0  # pyright: ignore[reportArgumentType]  # a number
-    return Carrier((axis,), np.concatenate([front, carrier.ids, back]), zero)
-
-
 @rule(shape.tile)
 def pass_tile(trace: Trace, node: fx.Node) -> Carried:
     """Copies of a channel go with it."""
@@ -257,7 +275,7 @@ def pass_tile(trace: Trace, node: fx.Node) -> Carried:
     repeats: Any = node.kwargs["repeats"]
     for axis, times in enumerate(repeats):
         if times != 1:
-            _alone(trace, x, axis)
+            alone(trace, x, axis)
     return [
         carrier if carrier.is_block else replace(carrier, ids=np.tile(carrier.ids, repeats[carrier.axis]))
         for carrier in trace.carriers(x)
@@ -279,11 +297,12 @@ def pass_depth_to_space(trace: Trace, node: fx.Node) -> Carried:
 
 @rule(shape.space_to_depth)
 def pass_space_to_depth(trace: Trace, node: fx.Node) -> Carried:
-    """A channel becomes blocksize^2 channels."""
+    """A channel becomes blocksize^2 channels, side by side where the mode is CRD."""
     x = node.args[0]
     trace.lock_others(x, [0, 1], f"{trace.name(node)} gathers it from places")
     ids = trace.ids(x, 1)
     if ids is None:
         return []
     square = int(node.kwargs["blocksize"]) ** 2  # pyright: ignore[reportArgumentType]  # an int literal
-    return [Carrier((1,), np.tile(ids, square), trace.is_zero(x, 1))]
+    copies = np.repeat(ids, square) if node.kwargs.get("mode") == "CRD" else np.tile(ids, square)
+    return [Carrier((1,), copies, trace.is_zero(x, 1))]

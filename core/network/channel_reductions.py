@@ -7,38 +7,9 @@ from typing import Any
 from torch import fx
 
 from core.network.carriers import Carried
-from core.network.channel_sizes import count_computed
-from core.network.ops import activations, grid, group_norm, layer_norm, norm, reduction, resize
+from core.network.channel_sizes import follow
+from core.network.ops import activations, group_norm, layer_norm, norm, reduction
 from core.network.trace import Trace, rule
-
-
-@rule(resize.resize)
-def pass_resize(trace: Trace, node: fx.Node) -> Carried:
-    """Images change their sides; batches and channels stay."""
-    x = node.args[0]
-    trace.lock_others(x, [0, 1], f"{trace.name(node)} interpolates along it")
-    sizes: Any = node.kwargs["sizes"]
-    ids = trace.ids(x, 1)
-    if sizes is not None and ids is not None and len(sizes) == len(trace.shape(x)):
-        trace.count(node, "sizes", 1, ids)
-    return list(trace.carriers(x))
-
-
-@rule(resize.resize_to)
-def pass_computed_resize(trace: Trace, node: fx.Node) -> Carried:
-    x = node.args[0]
-    trace.lock_others(x, [0, 1], f"{trace.name(node)} interpolates along it")
-    ids = trace.ids(x, 1)
-    if ids is not None and not count_computed(trace, node, 1, ids):
-        trace.lock(ids, f"{trace.name(node)} has its size as a constant")
-    return list(trace.carriers(x))
-
-
-@rule(resize.resize_by, grid.grid_sample)
-def pass_sampling(trace: Trace, node: fx.Node) -> Carried:
-    """Every channel is read at the same places."""
-    trace.lock_others(node.args[0], [0, 1], f"{trace.name(node)} interpolates along it")
-    return list(trace.carriers(node.args[0]))
 
 
 @rule(activations.clip_between, activations.all_kept)
@@ -62,15 +33,16 @@ def pass_normalisation(trace: Trace, node: fx.Node) -> Carried:
 @rule(norm.instance_norm)
 def pass_instance_norm(trace: Trace, node: fx.Node) -> Carried:
     """Each channel is normalised over its own places only."""
-    x, *vectors = node.args
+    x, scale, bias = node.all_input_nodes
+    kept = trace.only(x, [0, 1], f"{trace.name(node)} averages over it")
     ids = trace.channel_ids(x, 1)
-    for vector in vectors:
-        assert isinstance(vector, fx.Node)
-        if vector.op == "get_attr" and len(vector.users) == 1:
-            trace.parameter("", str(vector.target), 0, ids)
-        else:
-            trace.lock(ids, f"{trace.name(node)} scales it by a computed value")
-    return list(trace.carriers(x))
+    for vector in (scale, bias):
+        own = trace.ids(vector, 0)
+        if own is not None:
+            trace.unite(ids, own)
+        elif not follow(trace, vector, -1, ids):
+            trace.lock(ids, f"{trace.name(node)} scales it by {trace.name(vector)}, which can't be cut")
+    return kept if bias.op == "get_attr" else [carrier.without_zero() for carrier in kept]
 
 
 @rule(norm.lrn)
@@ -80,7 +52,8 @@ def pass_lrn(trace: Trace, node: fx.Node) -> Carried:
     return list(trace.carriers(node.args[0]))
 
 
-@rule(norm.lp_normalize, reduction.softmax, reduction.log_softmax, reduction.hardmax, reduction.cumsum)
+@rule(norm.lp_normalize, reduction.softmax, reduction.log_softmax, reduction.hardmax)
+@rule(reduction.cumsum, reduction.cumprod)
 def pass_along_one_axis(trace: Trace, node: fx.Node) -> Carried:
     axis: Any = node.kwargs["axis"]
     trace.settle(node.args[0], axis, f"{trace.name(node)} mixes it along its axis")

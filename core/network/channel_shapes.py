@@ -9,8 +9,9 @@ from torch import fx
 
 from core.network.axis_runs import Run, runs
 from core.network.carriers import Carried, Carrier, trimmed
-from core.network.channel_sizes import count_computed, depends_on_channels, keep_size, sources
+from core.network.channel_sizes import count_computed, depends_on_channels, depends_on_rows, keep_size, sources
 from core.network.ops import shape
+from core.network.tensors import FLOATS
 from core.network.trace import Trace, rule
 
 
@@ -19,36 +20,41 @@ def pass_reshape(trace: Trace, node: fx.Node) -> Carried:
     """Runs of axes with equal products are merged and split, and the identities with them."""
     x = node.args[0]
     found = runs(trace.shape(x), trace.shape(node))
-    for old, _ in found:
-        _hold_in_order(trace, node, old)
+    settled = set().union(*(_hold_in_order(trace, node, old) for old, _ in found))
     result = []
-    for carrier in trace.carriers(x):
+    for carrier in [carrier for carrier in trace.carriers(x) if not settled & set(carrier.axes)]:
         dense = _reshaped(trace, node, carrier, found)
-        if dense.ids.size == 0 or not _counted(trace, node, dense, found):
-            trace.lock(carrier.ids, f"{trace.name(node)} has its size as a constant")
+        if not dense.axes:
+            trace.lock(carrier.ids, f"{trace.name(node)} drops its axis")
+            continue
         moved = trimmed(dense)
+        if dense.ids.size == 0 or not _counted(trace, node, moved, found):
+            trace.lock(carrier.ids, f"{trace.name(node)} has its size as a constant")
         if moved.is_block:
             trace.block(moved.ids, trace.name(node))
         result.append(moved)
     return _apart(trace, node, result)
 
 
-def _hold_in_order(trace: Trace, node: fx.Node, old: list[int]) -> None:
-    """What is merged must be one carrier, its axes side by side as they were laid out."""
+def _hold_in_order(trace: Trace, node: fx.Node, old: list[int]) -> set[int]:
+    """What is merged must be one carrier, its axes side by side as they were laid out.
+
+    Of several the most significant one stays; gives back the axes of the others, which are settled.
+    """
     x = node.args[0]
-    if len([axis for axis in old if trace.shape(x)[axis] > 1]) < 2:
-        return
     met = [carrier for carrier in trace.carriers(x) if set(carrier.axes) & set(old)]
-    if len(met) > 1:
-        for axis in old:
-            trace.settle(x, axis, f"{trace.name(node)} mixes it with another axis")
-        return
-    for block in met:
-        inside = [place for place, axis in enumerate(block.axes) if axis in old]
-        in_order = [block.axes[place] for place in inside] == sorted(block.axes[place] for place in inside)
-        if not in_order or inside != list(range(inside[0], inside[0] + len(inside))):
-            for axis in block.axes[1:]:
-                trace.settle(x, axis, "")
+    if not met or len([axis for axis in old if trace.shape(x)[axis] > 1]) < 2:
+        return set()
+    block = min(met, key=lambda carrier: min(set(carrier.axes) & set(old)))
+    others = {axis for carrier in met if carrier is not block for axis in set(carrier.axes) & set(old)}
+    for axis in others:
+        trace.settle(x, axis, f"{trace.name(node)} mixes it with another axis")
+    inside = [place for place, axis in enumerate(block.axes) if axis in old]
+    in_order = [block.axes[place] for place in inside] == sorted(block.axes[place] for place in inside)
+    if not in_order or inside != list(range(inside[0], inside[0] + len(inside))):
+        for axis in block.axes[1:]:
+            trace.settle(x, axis, "")
+    return others
 
 
 def _reshaped(trace: Trace, node: fx.Node, carrier: Carrier, found: list[Run]) -> Carrier:
@@ -70,22 +76,22 @@ def _reshaped(trace: Trace, node: fx.Node, carrier: Carrier, found: list[Run]) -
     return Carrier(tuple(axis for _, axis in axes), ids, carrier.zero)
 
 
-def _counted(trace: Trace, node: fx.Node, dense: Carrier, found: list[Run]) -> bool:
+def _counted(trace: Trace, node: fx.Node, moved: Carrier, found: list[Run]) -> bool:
     """Let every number of the target that counts channels follow a cut; False where one can't."""
     if node.target is shape.flatten:
         return True
     straight = {new[0] for old, new in found if len(old) == len(new) == 1 and old == new}
-    for axis, place in enumerate(dense.axes):
+    for axis, place in enumerate(moved.axes):
         if trace.shape(node)[place] == 1:
             continue
         if node.target is shape.reshape_to:
-            if not count_computed(trace, node, place, dense.ids, axis):
+            if not count_computed(trace, node, place, moved.ids, axis):
                 return False
             continue
         target: Any = node.kwargs["shape"]
         copied = target[place] == 0 and not node.kwargs.get("allowzero") and place in straight
         if target[place] != -1 and not copied:
-            trace.count(node, "shape", place, dense.ids, axis)
+            trace.count(node, "shape", place, moved.ids, axis)
     return True
 
 
@@ -139,7 +145,23 @@ def pass_shape(trace: Trace, node: fx.Node) -> Carried:
 def pass_cast(trace: Trace, node: fx.Node) -> Carried:
     """A size that becomes a factor, as the square root of a width does, would change what is computed."""
     to: Any = node.kwargs["to"]
-    if to.is_floating_point and sources(node) and depends_on_channels(trace, node):
+    becomes_factor = to.is_floating_point and not _is_float(trace, node.args[0])
+    if becomes_factor and sources(node) and depends_on_channels(trace, node):
         for value in sources(node):
             trace.lock_all(value, f"{trace.name(node)} computes with its size")
+    if becomes_factor and depends_on_rows(trace, node):
+        for value in sources(node):
+            _hold_rows(trace, value)
     return list(trace.carriers(node.args[0]))
+
+
+def _is_float(trace: Trace, node: Any) -> bool:
+    """Whether a value is known to hold no sizes any more, which are integers."""
+    return trace.network.index.element_type(str(node.meta.get("value"))) in FLOATS
+
+
+def _hold_rows(trace: Trace, value: fx.Node) -> None:
+    """Rows of blocks go as a whole or not at all."""
+    for block in [carrier for carrier in trace.carriers(value) if carrier.is_block]:
+        for axis in block.axes[1:]:
+            trace.settle(value, axis, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -14,31 +15,45 @@ from core.network.axis_runs import runs
 from core.network.carriers import Carrier, trimmed
 from core.network.identities import Ids
 from core.network.ops import shape
+from core.network.ops.computed_sizes import place_of_shape
 from core.network.registry import BROADCASTING, ELEMENTWISE
 from core.network.trace import Trace
 from core.network.units import Literal
 
+SIZES = {shape.shape_of, shape.size_of}
 SIZED = {shape.expand, shape.expand_to}
 RESHAPES = {shape.reshape, shape.reshape_to, shape.flatten}
 SPREADING = SIZED | RESHAPES | {shape.slice_, shape.slice_by, shape.transpose, shape.squeeze, shape.unsqueeze}
 SPREADING |= {shape.split, shape.gather, shape.take, shape.cast, operator.getitem}
 
 
-def follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids) -> bool:
+def follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids, reader: fx.Node | None = None) -> bool:
     """Cut a value without channels along with `ids`, if that can be done; `axis` counts from the end.
 
-    A constant that one node alone reads is cut like a weight; one that is expanded is expanded to fewer.
+    A constant is cut like a weight; one that is expanded is expanded to fewer. What several nodes read has these
+    channels from now on, if none of the others has been passed without.
+
+    Args:
+        reader: the node by which the cut came here, where that has been passed.
     """
+    if len(operand.users) > 1 and operand.target in SIZED and _leave_as_one(trace, operand, axis, ids):
+        return True
+    others = [user for user in operand.users if user is not reader and user.target not in SIZES]
+    if any(trace.is_passed(other) for other in others) or not _follow(trace, operand, axis, ids):
+        return False
+    if len(operand.users) > 1:
+        trace.carry(operand, Carrier((len(trace.shape(operand)) + axis,), ids, zero=operand.op == "get_attr"))
+    return True
+
+
+def _follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids) -> bool:
     if operand.op == "get_attr":
-        if len(operand.users) > 1:
-            return False
         trace.parameter("", str(operand.target), len(trace.shape(operand)) + axis, ids)
         return True
-    if operand.op != "call_function" or len(operand.users) > 1:
+    if operand.op != "call_function":
         return False
     if operand.target is shape.constant_of_shape:
-        sizes, doubled = (evaluated(trace, operand.all_input_nodes[0], channels) for channels in (1, 2))
-        return sizes is not None and doubled is not None and doubled[axis] == 2 * sizes[axis]
+        return count_computed(trace, operand, len(trace.shape(operand)) + axis, ids)
     if operand.target in RESHAPES:
         return _follow_reshape(trace, operand, axis, ids)
     if operand.target in SIZED:
@@ -49,7 +64,9 @@ def follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids) -> bool:
             for part in operand.all_input_nodes
             if len(trace.shape(part)) >= -axis and trace.shape(part)[axis] == len(ids)
         ]
-        return bool(parts) and all(trace.ids(part, axis) is None and follow(trace, part, axis, ids) for part in parts)
+        return bool(parts) and all(
+            trace.ids(part, axis) is None and follow(trace, part, axis, ids, operand) for part in parts
+        )
     return False
 
 
@@ -62,7 +79,7 @@ def _follow_reshape(trace: Trace, node: fx.Node, axis: int, ids: Ids) -> bool:
     view = [len(ids) if other == place else 1 for other in new]
     spread = np.broadcast_to(ids.reshape(view), [trace.shape(node)[other] for other in new])
     before = trimmed(Carrier(tuple(old), spread.reshape([trace.shape(source)[other] for other in old])))
-    if before.is_block or not follow(trace, source, before.axis - len(trace.shape(source)), before.ids):
+    if before.is_block or not follow(trace, source, before.axis - len(trace.shape(source)), before.ids, node):
         return False
     if node.target is shape.flatten:
         return True
@@ -78,8 +95,34 @@ def _expand_to_fewer(trace: Trace, node: fx.Node, axis: int, ids: Ids) -> bool:
     source = node.args[0]
     assert isinstance(source, fx.Node)
     if len(trace.shape(source)) >= -axis and trace.shape(source)[axis] != 1:
-        return follow(trace, source, axis, ids) and _count_in_shape(trace, node, len(trace.shape(node)) + axis, ids)
+        return follow(trace, source, axis, ids, node) and _count_in_shape(
+            trace, node, len(trace.shape(node)) + axis, ids
+        )
     return _count_in_shape(trace, node, len(trace.shape(node)) + axis, ids)
+
+
+def _leave_as_one(trace: Trace, node: fx.Node, axis: int, ids: Ids) -> bool:
+    """Expand an axis of 1 no more, where everyone who reads it broadcasts it against a value that is long enough."""
+    source: Any = node.args[0]
+    if len(trace.shape(source)) >= -axis and trace.shape(source)[axis] != 1:
+        return False
+    if not all(_broadcasts(trace, user, node, axis) for user in node.users):
+        return False
+    plain = node.kwargs["shape"] if node.target is shape.expand else evaluated(trace, node.args[1])  # pyright: ignore[reportArgumentType]  # a node
+    if not isinstance(plain, list | tuple):
+        return False
+    if len(plain) >= -axis:
+        trace.literals.append(Literal(node, "shape", len(plain) + axis, ids, 0, len(plain), is_free=True))
+    return True
+
+
+def _broadcasts(trace: Trace, user: fx.Node, node: fx.Node, axis: int) -> bool:
+    """Whether another operand has the axis in full, and not by an expansion that may end as well."""
+    others = [other for other in user.all_input_nodes if other is not node and other.target not in SIZED]
+    shapes = [trace.shape(other) for other in others]
+    return user.target in BROADCASTING and any(
+        len(sizes) >= -axis and sizes[axis] == trace.shape(node)[axis] for sizes in shapes
+    )
 
 
 def _count_in_shape(trace: Trace, node: fx.Node, place: int, ids: Ids) -> bool:
@@ -93,12 +136,12 @@ def _count_in_shape(trace: Trace, node: fx.Node, place: int, ids: Ids) -> bool:
 
 
 def count_computed(trace: Trace, node: fx.Node, place: int, ids: Ids, axis: int = 0) -> bool:
-    """Let the computed shape of a reshape or an expansion follow a cut of `ids` at `place`; False where it can't.
+    """Let the computed shape of a node follow a cut of `ids` at `place`; False where it can't.
 
-    A size that is the same in every run is overwritten by its new number; one that is computed from sizes follows
-    by itself; else what is left over, or what comes in, is taken.
+    A size that is the same in every run is overwritten by its new number; one that is computed from sizes of
+    channels follows by itself; else what is left over, or what comes in, is taken, or the share that remains.
     """
-    target = node.args[1]
+    target = node.args[place_of_shape(node)]
     assert isinstance(target, fx.Node)
     plain = evaluated(trace, target)
     if plain is None:
@@ -107,15 +150,20 @@ def count_computed(trace: Trace, node: fx.Node, place: int, ids: Ids, axis: int 
     place += len(plain) - len(trace.shape(node))
     if place < 0 or plain[place] in (-1, 0) or (plain[place] == 1 and ids.shape[axis] != 1):
         return True
-    wider, longer = evaluated(trace, target, channels=2), evaluated(trace, target, others=2)
-    is_constant = wider is not None and longer is not None and wider[place] == longer[place] == plain[place]
-    if is_constant or known == ids.shape[axis]:
+    grown = {name: evaluated(trace, target, **{name: 2}) for name in ("channels", "inner", "others")}
+    follows = {name for name, found in grown.items() if found is None or found[place] != plain[place]}
+    if not follows or known == ids.shape[axis]:
         trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain)))
         return True
-    if ids.ndim == 1 and wider is not None and wider[place] == 2 * plain[place]:
+    own = grown["inner" if axis else "channels"]
+    if own is not None and own[place] == 2 * plain[place]:
         return True
     if node.target is shape.reshape_to and -1 not in plain and not _is_freed(trace, node):
         trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain), is_free=True))
+        return True
+    longer = grown["others"]
+    if follows == {"others"} and longer is not None and longer[place] == 2 * plain[place]:
+        trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain), is_share=True))
         return True
     return False
 
@@ -143,16 +191,21 @@ def _known_size(trace: Trace, node: fx.Node, place: int) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def evaluated(trace: Trace, node: fx.Node, channels: int = 1, others: int = 1) -> list[Any] | None:
-    """What a node of the shape plane gives if axes with channels and all others are so many times as long.
+def evaluated(trace: Trace, node: fx.Node, channels: int = 1, others: int = 1, inner: int = 1) -> list[Any] | None:
+    """What a node of the shape plane gives if some axes are so many times as long.
 
     None where it depends on more than sizes and constants.
+
+    Args:
+        channels: how many times an axis with channels is, and of a block the first.
+        others: how many times an axis without channels is.
+        inner: how many times an axis of a block is that is not its first.
     """
     known: dict[fx.Node, Any] = {}
 
     def value(one: fx.Node) -> Any:
         if one not in known:
-            known[one] = _computed(trace, one, (channels, others), value)
+            known[one] = _computed(trace, one, (channels, others, inner), value)
         return known[one]
 
     try:
@@ -162,7 +215,16 @@ def evaluated(trace: Trace, node: fx.Node, channels: int = 1, others: int = 1) -
     return found.reshape(-1).tolist() if isinstance(found, Tensor) else None
 
 
-def _computed(trace: Trace, node: fx.Node, factors: tuple[int, int], value: Any) -> Any:
+def in_every_run(trace: Trace, node: Any) -> list[Any] | None:
+    """What a node of the shape plane gives, None in place of what changes with sizes; None where it isn't known."""
+    runs = [evaluated(trace, node, *factors) for factors in ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2))]
+    found = [numbers for numbers in runs if numbers is not None]
+    if len(found) < len(runs) or len({len(numbers) for numbers in found}) > 1:
+        return None
+    return [same[0] if len(set(same)) == 1 else None for same in zip(*found, strict=True)]
+
+
+def _computed(trace: Trace, node: fx.Node, factors: tuple[int, int, int], value: Any) -> Any:
     if node.op == "get_attr":
         return trace.tensor("", str(node.target)).cpu()
     if node.op != "call_function":
@@ -171,26 +233,45 @@ def _computed(trace: Trace, node: fx.Node, factors: tuple[int, int], value: Any)
         (source,) = node.all_input_nodes
         bounds: Any = node.kwargs
         return torch.tensor(_sizes(trace, source, factors)[bounds["start"] : bounds["end"]])
+    if node.target is shape.size_of:
+        return torch.tensor(math.prod(_sizes(trace, node.all_input_nodes[0], factors)))
     assert callable(node.target)
     return node.target(*fx.map_arg(node.args, value), **node.kwargs)
 
 
-def _sizes(trace: Trace, source: fx.Node, factors: tuple[int, int]) -> Sequence[int]:
-    """Sizes of a value times (channels, others); a block grows along its first axis."""
-    carrying = {carrier.axis for carrier in trace.carriers(source)}
-    return [size * factors[0 if axis in carrying else 1] for axis, size in enumerate(trace.shape(source))]
+def _sizes(trace: Trace, source: fx.Node, factors: tuple[int, int, int]) -> Sequence[int]:
+    """Sizes of a value times the factors of their axes."""
+    first = {carrier.axis for carrier in trace.carriers(source)}
+    behind = {axis for carrier in trace.carriers(source) for axis in carrier.axes[1:]}
+    kinds = [0 if axis in first else 2 if axis in behind else 1 for axis in range(len(trace.shape(source)))]
+    return [size * factors[kind] for kind, size in zip(kinds, trace.shape(source), strict=True)]
 
 
 def depends_on_channels(trace: Trace, node: fx.Node) -> bool:
-    """Whether a number that is computed from sizes changes when channels go."""
-    return evaluated(trace, node) != evaluated(trace, node, channels=2)
+    """Whether a number that is computed from sizes may change when channels go."""
+    found = evaluated(trace, node)
+    return found is None or found != evaluated(trace, node, channels=2)
+
+
+def depends_on_rows(trace: Trace, node: fx.Node) -> bool:
+    """Whether a number that is computed from sizes changes when channels of every row of a block go."""
+    found = evaluated(trace, node)
+    return found is not None and found != evaluated(trace, node, inner=2)
 
 
 def sources(node: fx.Node) -> list[fx.Node]:
     """The values whose sizes a node of the shape plane is computed from."""
-    if node.target in (shape.shape_of, shape.size_of):
-        return list(node.all_input_nodes)
-    return [found for part in node.all_input_nodes for found in sources(part)] if node.op == "call_function" else []
+    found: dict[fx.Node, None] = {}
+    seen, waiting = {node}, [node]
+    while waiting:
+        one = waiting.pop()
+        if one.target in SIZES:
+            found.update(dict.fromkeys(one.all_input_nodes))
+        elif one.op == "call_function":
+            parts = [part for part in one.all_input_nodes if part not in seen]
+            seen.update(parts)
+            waiting += parts
+    return list(found)
 
 
 def is_nothing(trace: Trace, node: fx.Node) -> bool:

@@ -13,11 +13,18 @@ shortcuts need no offsets, and channel shuffles hold nothing together.
 from core.network import (  # noqa: F401  they register the rules
     channel_arithmetic,
     channel_attention,
+    channel_grid,
     channel_moves,
+    channel_padding,
+    channel_patches,
+    channel_picking,
+    channel_places,
     channel_recurrent,
     channel_reductions,
+    channel_resize,
     channel_rules,
     channel_shapes,
+    channel_signals,
 )
 from core.network.network import Network
 from core.network.shapes import value_shapes

@@ -12,7 +12,8 @@ Loading treats all of it as hostile, since the process that wrote it opened a ho
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,8 @@ from torch import Tensor, fx, nn
 from core.formulas import attach, computed, restore, to_config
 from core.network.exporter import Export, float_type, is_edge
 from core.network.matching import is_member
+from core.network.ops.linear import product_name
 from core.network.reading import stored
-from core.network.write import write_model
 from core.quantizers.activation import ActivationQuantizer
 from core.quantizers.links import link_biases
 from modelpress.problem import ModelError, StepError
@@ -46,11 +47,13 @@ def save(network: Network, folder: Path) -> None:
     held: dict[str, Tensor] = {}
     _write(folder / FORMULAS, _save_formulas(network, held))
     _write(folder / QUANTIZERS, _save_quantizers(network, export, held))
-    _write(folder / LAYERS, [_layer_entry(layer.node, export) for layer in network.layers()])
+    graph = (network.index.model if export.model is network.source else export.model).graph  # with functions inlined
+    written = {tensor.name for tensor in graph.initializer}.union(*(node.output for node in graph.node))
+    _write(folder / LAYERS, [_layer_entry(layer.node, export, written) for layer in network.layers()])
     if float_type(network.index) != TensorProto.FLOAT:
         held.update(_wide_tensors(network.graph))
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in held.items()}, folder / TENSORS)
-    write_model(export.model, folder / NETWORK)
+    export.write(folder / NETWORK)
 
 
 def load(folder: Path, kind: type[Network]) -> Network:
@@ -87,13 +90,23 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return data
 
 
-def _layer_entry(node: fx.Node, export: Export) -> dict[str, str]:
-    return {"name": node.meta["layer"], "value": next(export.names[one] for one in _made(node) if one in export.names)}
+def _layer_entry(node: fx.Node, export: Export, written: set[str]) -> dict[str, str]:
+    value = next(name for one in _made(node) if (name := export.names.get(one)) in written)
+    product = product_name(value)
+    return {"name": node.meta["layer"], "value": product if product in written else value}
 
 
-def _made(node: fx.Node) -> list[fx.Node]:
-    """What stands for the values that a layer makes: the node, or the members of the tuple that it gives."""
-    return [user for user in node.users if is_member(user)] or [node]
+def _made(node: fx.Node) -> Iterator[fx.Node]:
+    """What stands for a layer's values: the node, or the members of the tuple that it gives, nearest first.
+
+    Then what else its source node makes of them, for a layer may be the inner part of one.
+    """
+    members = [user for user in node.users if is_member(user)]
+    yield from members or [node]
+    source = node.meta.get("source")
+    for user in [following for one in members or [node] for following in one.users]:
+        if source and user.meta.get("source") == source:
+            yield from _made(user)
 
 
 def _name_layers(network: Network, entries: list[dict[str, Any]]) -> None:
@@ -163,23 +176,24 @@ def _under(held: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _wide_tensors(graph: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
-    for node, owner, name in _owners(graph):
-        yield f"wide.{node.meta['layer']}.{name}", owner(name)
+    for key, tensor in _learned(graph):
+        yield f"wide.{key}", tensor()
 
 
 def _load_wide(graph: fx.GraphModule, held: dict[str, Tensor]) -> None:
     wide = _under(held, "wide.")
-    for node, owner, name in _owners(graph):
-        tensor = wide.get(f"{node.meta['layer']}.{name}")
-        if tensor is not None:
+    for key, learned in _learned(graph):
+        if key in wide:
             with torch.no_grad():
-                owner(name).copy_(tensor)
+                learned().copy_(wide[key])
 
 
-def _owners(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, Any, str]]:
-    """Node, a function from name to tensor, and name, of each float tensor that the network learns."""
+def _learned(graph: fx.GraphModule) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+    """A key and a way to get it for each float tensor that the network learns, in layers and alone."""
     for node in graph.graph.nodes:
         if node.op == "call_module" and node.meta.get("layer"):
             module: nn.Module = graph.get_submodule(str(node.target))
             for name, _ in list(stored(module)):
-                yield node, module.__getattr__, name
+                yield f"{node.meta['layer']}.{name}", partial(getattr, module, name)
+        elif node.op == "get_attr" and str(node.target) in graph._parameters and node.meta.get("value"):
+            yield f"constant.{node.meta['value']}", partial(getattr, graph, str(node.target))

@@ -50,6 +50,8 @@ def _check_caps(model: ModelProto) -> None:
             raise ModelTooLarge(f"the model has more than {limits.MAX_NODES:,} nodes")
         if max(len(node.input), len(node.output)) > limits.MAX_OPERANDS:
             raise ModelTooLarge(f"{describe(node)[:100]} has more than {limits.MAX_OPERANDS:,} inputs or outputs")
+        if any(attribute.i > limits.MAX_OPERANDS for attribute in node.attribute if attribute.name == "num_outputs"):
+            raise ModelTooLarge(f"{describe(node)[:100]} declares more than {limits.MAX_OPERANDS:,} outputs")
         _check_length(f"at a {node.op_type[:100]} node", [*node.input, *node.output, node.name])
     graphs = list(all_graphs(model.graph))
     if sum(len(graph.initializer) for graph in graphs) > limits.MAX_TENSORS:

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 from torch import Tensor
 
 from core.formulas import Emitter, Formula
-from core.network.tensors import storage_array
 
 
 class Emission(Emitter):
@@ -18,6 +17,7 @@ class Emission(Emitter):
         opset: the version of the standard operators that is written.
         float_type: storage type of the network's floats (onnx.TensorProto.DataType).
         dense: whether weights are written as plain numbers in place of their formulas.
+        held: numbers of the initialisers that have none, by name.
     """
 
     def __init__(
@@ -27,15 +27,14 @@ class Emission(Emitter):
         self.opset = opset
         self.float_type = float_type
         self.dense = dense
+        self.held: dict[str, Tensor] = {}
         self._shared: dict[tuple[int, bool], str] = {}
 
     def floats(self, name: str, tensor: Tensor) -> str:
         """Store a float tensor in the network's storage type; returns the value's name."""
-        array = storage_array(tensor, self.float_type)
         name = self.fresh(name)
-        stored = numpy_helper.from_array(array, name)
-        assert stored.data_type == self.float_type
-        self.initializers.append(stored)
+        self.initializers.append(TensorProto(name=name, data_type=self.float_type, dims=tensor.shape))
+        self.held[name] = tensor.detach()
         return name
 
     def constant(self, name: str, tensor: Tensor) -> str:

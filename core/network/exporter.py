@@ -1,10 +1,11 @@
 """Normal form to ONNX: untouched nodes as they came, changed ones from their tensors and literals."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
-from torch import fx
+from onnx import ModelProto, NodeProto, TensorProto
+from torch import Tensor, fx
 
 from core.network import registry
 from core.network.checks import copy_fields
@@ -12,17 +13,19 @@ from core.network.emission import Emission
 from core.network.importer import reading_of
 from core.network.inner_weights import InnerWeight
 from core.network.matching import Group, Match, Matcher, attribute, is_from_source, is_member
-from core.network.names import WEIGHTED, unique
+from core.network.names import WEIGHTED, tell_apart, unique
 from core.network.protos import renamed_copy
 from core.network.registry import Call
 from core.network.source import Source
-from core.network.tensors import storage_array
+from core.network.tensors import raw_bytes, storage_array
 from core.network.upgrade import raise_opset
+from core.network.write import without, write_model
 from modelpress.problem import UnsoundError
 
 SLOTS = {
     "Conv": {"weight": 1, "bias": 2},
     "ConvTranspose": {"weight": 1, "bias": 2},
+    "DeformConv": {"weight": 1, "bias": 3},
     "Gemm": {"weight": 1, "bias": 2},
     "MatMul": {"weight": 1},
     "BatchNormalization": {"weight": 1, "bias": 2, "running_mean": 3, "running_var": 4},
@@ -50,11 +53,30 @@ FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, Ten
 
 @dataclass(frozen=True)
 class Export:
-    """What came out: the model, what its nodes' values are called, and notes for the user on how it was written."""
+    """What came out. It is to be used before the network changes.
+
+    Attributes:
+        model: without the numbers of those initialisers that are in `held`, unless it is the source itself.
+        names: what the nodes' values are called.
+        held: tensors of the network, by the name of the initialiser that they are written as.
+        notes: for the user, on how it was written.
+    """
 
     model: ModelProto
     names: dict[fx.Node, str]
+    held: dict[str, Tensor]
     notes: list[str] = field(default_factory=list)
+
+    def proto(self) -> ModelProto:
+        """The model with all its numbers."""
+        for tensor in self.model.graph.initializer:
+            if tensor.name in self.held and not tensor.HasField("raw_data"):
+                tensor.raw_data = raw_bytes(self.held[tensor.name], tensor.data_type).tobytes()
+        return self.model
+
+    def write(self, path: Path) -> None:
+        """The file; weights beyond protobuf's 2 GiB go into a data file beside it."""
+        write_model(self.model, path, self.held)
 
 
 def export(graph: fx.GraphModule, source: Source, *, dense: bool = False, edges: bool = True) -> Export:
@@ -69,11 +91,11 @@ def export(graph: fx.GraphModule, source: Source, *, dense: bool = False, edges:
     """
     writer = Exporter(graph, source, dense=dense, edges=edges)
     if writer.is_unchanged():
-        return Export(source.proto, writer.names)
-    model = writer.run()
+        return Export(source.proto, writer.names, writer.matcher.held)
+    made = writer.run()
     needed = writer.out.min_opset
     if needed <= source.opset:
-        return Export(model, writer.names, [*writer.out.notes, *_defaults_note(source)])
+        return made
     raised = raise_opset(source, needed)
     if raised is not None:
         found = _export_raised(graph, raised, dense=dense, edges=edges)
@@ -82,7 +104,7 @@ def export(graph: fx.GraphModule, source: Source, *, dense: bool = False, edges:
     if not dense:
         plain = export(graph, source, dense=True, edges=edges)
         note = f"weights are written as plain numbers: the model can't be raised from opset {source.opset} to {needed}"
-        return Export(plain.model, plain.names, [*plain.notes, note])
+        return replace(plain, notes=[*plain.notes, note])
     raise UnsoundError(f"the network needs opset {needed}, and the model can't be raised from {source.opset}")
 
 
@@ -90,14 +112,10 @@ def _export_raised(graph: fx.GraphModule, raised: Source, *, dense: bool, edges:
     """The export on a source of a newer opset; None where the conversion turned a node into one we can't match."""
     writer = Exporter(graph, raised, dense=dense, edges=edges)
     try:
-        model = writer.run()
+        made = writer.run()
     except UnsoundError:
         return None
-    return (
-        Export(model, writer.names, [*writer.out.notes, *_defaults_note(raised)])
-        if writer.out.min_opset <= raised.opset
-        else None
-    )
+    return made if writer.out.min_opset <= raised.opset else None
 
 
 def _defaults_note(source: Source) -> list[str]:
@@ -139,7 +157,7 @@ class Exporter:
         outputs = [value.name for value in self.source.outputs]
         return same and not fresh and [node.meta.get("value") for node in self.outputs] == outputs
 
-    def run(self) -> ModelProto:
+    def run(self) -> Export:
         last = {group.body[-1]: group for group in self.groups.values() if group.match is not Match.CHANGED}
         for node in self.nodes:
             if node in last:
@@ -147,7 +165,7 @@ class Exporter:
             elif node.op in CALLS and self._is_changed(node):
                 self._emit_node(node)
         self._emit_outputs()
-        return self._assemble()
+        return Export(self._assemble(), self.names, self.held, [*self.out.notes, *_defaults_note(self.source)])
 
     # which nodes
 
@@ -207,10 +225,11 @@ class Exporter:
         return node.meta["value"] if self.matcher.is_kept(node) else None
 
     def _name_values(self) -> None:
-        """Outputs keep their names, then inputs, then whoever comes first."""
-        taken = {value.name for value in self.source.outputs} | self.stored
+        """Inputs and outputs keep their names, then whoever comes first."""
+        self.names.update({node: node.meta["value"] for node in self.nodes if node.op == "placeholder"})
+        taken = {value.name for value in self.source.outputs} | self.stored | set(self.names.values())
         for value, node in zip(self.source.outputs, self.outputs, strict=True):
-            if node.op not in ("placeholder", "get_attr") and node not in self.names:
+            if node.op != "get_attr" and node not in self.names:
                 self.names[node] = value.name
         same = [node for group in self.groups.values() if group.match is Match.SAME for node in group.nodes]
         self.names.update({node: node.meta["value"] for node in same if node.meta["value"] in self.stored})
@@ -243,9 +262,10 @@ class Exporter:
     def _store(self, node: fx.Node) -> str:
         """Write a constant in the type in which the source has it, or else its readers' floats; returns its name."""
         tensor, wanted = attribute(self.graph, node), node.meta.get("value") or str(node.target)
-        if kind := self.source.element_type(wanted):
+        kind = self.source.element_type(wanted)
+        if kind and kind not in FLOAT_TYPES:
             return self.out.initializer(wanted, storage_array(tensor, kind))
-        self.out.float_type = self._float_type(next(iter(node.users)))
+        self.out.float_type = kind or self._float_type(next(iter(node.users)))
         return self.out.constant(wanted, tensor)
 
     # writing
@@ -316,7 +336,8 @@ class Exporter:
             return {}
         source_node = self.source.nodes[node.meta["source"][0]]
         slots = SLOTS.get(source_node.op_type, {})
-        return {tensor: source_node.input[k] for tensor, k in slots.items() if k < len(source_node.input)}
+        names = {tensor: source_node.input[k] for tensor, k in slots.items() if k < len(source_node.input)}
+        return {tensor: name for tensor, name in names.items() if name in self.source.constants}
 
     def _rename_outputs(self, node: fx.Node, made: tuple[str, ...], base: str, start: int) -> None:
         """What the emitter called its results gets the names that the readers use; an initialiser keeps its own."""
@@ -354,16 +375,21 @@ class Exporter:
         graph.output.extend(self.source.outputs)
         graph.node.extend(self.source.nodes[index] for index in self.constant_nodes)
         graph.node.extend(self.out.nodes)
-        graph.initializer.extend(tensor for name, tensor in self.source.initializers.items() if name in self.stored)
-        self._move_initializers(graph)
+        tell_apart(graph.node)
+        graph.initializer.extend(self._light(self.source.initializers[name]) for name in self._stored_in_order())
+        graph.initializer.extend(self.out.initializers)
         return model
 
-    def _move_initializers(self, graph: GraphProto) -> None:
-        """Each is let go once it is copied, so that weights are not in memory twice."""
-        waiting = self.out.initializers[::-1]
-        self.out.initializers = []
-        while waiting:
-            graph.initializer.append(waiting.pop())
+    def _stored_in_order(self) -> list[str]:
+        return [name for name in self.source.initializers if name in self.stored]
+
+    def _light(self, tensor: TensorProto) -> TensorProto:
+        """Without its numbers where the network holds them."""
+        return without(tensor, "raw_data") if tensor.name in self.matcher.held else tensor
+
+    @property
+    def held(self) -> dict[str, Tensor]:
+        return {**self.matcher.held, **self.out.held}
 
 
 def _without_graph(model: ModelProto) -> ModelProto:

@@ -44,9 +44,11 @@ class Identities:
             _contract(root, first, second)
         _, classes = np.unique(root, return_inverse=True)
         locked: dict[int, str] = {}
+        is_locked = np.zeros(self._count, dtype=bool)
         for ids, reason in self._locks:
-            for unit in np.unique(classes[ids]):
-                locked.setdefault(int(unit), reason)
+            units = np.unique(classes[ids[~is_locked[classes[ids]]]])
+            is_locked[units] = True
+            locked.update(dict.fromkeys(units.tolist(), reason))
         return classes.astype(np.int64), locked
 
 

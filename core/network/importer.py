@@ -25,7 +25,8 @@ from core.network.reading import Reading
 from core.network.registry import BuildFunction
 from core.network.runtime import described, is_held
 from core.network.source import RANDOM, Source
-from core.network.tensors import stored_tensor, to_torch
+from core.network.tables import long_axes, looks_trained
+from core.network.tensors import is_stored_alike, stored_tensor, to_torch
 from core.network.unsupported import Unsupported
 from core.network.values import Constant, Value
 from modelpress.problem import ModelError, ModelTooLarge
@@ -81,7 +82,7 @@ class Builder:
         self.graph.output(tuple(outputs)).meta.update(value=None, source=())
         self._drop_unused()
         module = fx.GraphModule(self.root, self.graph, class_name="NormalForm").eval()
-        self.source.reading = Reading(module, self._owned, self.source)
+        self.source.reading = Reading(module, self._owned)
         return module
 
     # what builders call
@@ -94,7 +95,7 @@ class Builder:
                 return self._fold(function(*tensors, **kwargs))
             except (RuntimeError, ValueError, IndexError, TypeError) as error:
                 raise Unsupported(f"torch can't compute it: {error}") from error
-        operands = tuple(None if arg is None else self._operand(arg, _is_learned(function, arg)) for arg in args)
+        operands = tuple(None if arg is None else self._operand(arg, self._is_learned(function, arg)) for arg in args)
         return self._add(self.graph.create_node("call_function", function, operands, kwargs))
 
     def module(self, module: nn.Module, *args: Value | None, layer: str | None = None, kind: str = "") -> Value:
@@ -188,7 +189,8 @@ class Builder:
                 tensor = to_torch(self.source.initializers[name])
             except Unsupported as reason:
                 raise ModelError(f"initialiser {name!r} has the {reason}, which is not handled") from reason
-            self._owned.note(tensor, name)
+            if is_stored_alike(self.source.initializers[name]):
+                self._owned.note(tensor, name)
             self.values[name] = Constant(tensor, name)
         return self.values[name]
 
@@ -300,6 +302,23 @@ class Builder:
         node.meta["value"] = value.name or None
         return node
 
+    def _is_learned(self, function: Callable[..., Any], value: Value) -> bool:
+        """Whether an argument is a parameter: of a product, along one axis of arithmetic, or a table that looks it.
+
+        A vector of a product that was given more axes is none: rotary frequencies are written so.
+        """
+        if not isinstance(value, Constant) or not value.tensor.is_floating_point():
+            return False
+        array = value.tensor.numpy()
+        match long_axes(array):
+            case 0:
+                return False
+            case 1 if function in registry.ARITHMETIC and (array.ndim == 1 or function not in registry.PRODUCTS):
+                return True
+            case axes if axes > 1 and function in registry.PRODUCTS:
+                return True
+        return function in registry.TABLES and self.source.is_stored(value.name) and looks_trained(array)
+
     def _drop_unused(self) -> None:
         for node in reversed(list(self.graph.nodes)):
             if node.users or node.op in ("placeholder", "output"):
@@ -307,16 +326,6 @@ class Builder:
             if node.op in ("call_module", "get_attr"):
                 delattr(self.root, str(node.target))
             self.graph.erase_node(node)
-
-
-def _is_learned(function: Callable[..., Any], value: Value) -> bool:
-    """Whether an argument is a parameter: of arithmetic a vector along one axis, of a product any matrix or vector."""
-    if not isinstance(value, Constant) or not value.tensor.is_floating_point() or value.tensor.numel() < 2:
-        return False
-    axes = sum(size > 1 for size in value.tensor.shape)
-    if function in registry.PRODUCTS:
-        return axes > 1 or value.tensor.dim() == 1
-    return function in registry.ARITHMETIC and axes == 1
 
 
 def reading_of(source: Source) -> Reading:

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from core.formulas import formula_of
+from core.network.marks import Mark
 from core.network.opaque import OpaqueNode
-from core.network.owned import Place
-from core.network.reading import Part, Reading, equal, groups_of, settings, stored
+from core.network.reading import Part, Reading, groups_of, settings, stored
 from core.network.source import Source
 
 AROUND_A_LAYER = {"Conv", "ConvTranspose", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}
@@ -48,10 +48,15 @@ class Group:
 
 
 class Matcher:
-    """Compares a graph with the importer's reading of its source."""
+    """Compares a graph with the importer's reading of its source.
+
+    Attributes:
+        held: tensors of the graph whose bytes are still those of an initialiser, by its name.
+    """
 
     def __init__(self, current: fx.GraphModule, reading: Reading, source: Source) -> None:
         self.current, self.reading, self.source = current, reading, source
+        self.held: dict[str, Tensor] = {}
         self._as_read: dict[fx.Node, bool] = {}
 
     def groups(self, nodes: list[fx.Node]) -> dict[int, Group]:
@@ -69,12 +74,15 @@ class Matcher:
     def is_as_read(self, node: fx.Node) -> bool:
         """Whether a get_attr still has the value that was read for its name."""
         if node not in self._as_read:
-            held = self.reading.constants.get(node.meta.get("value") or "")
-            self._as_read[node] = held is not None and self._holds(node, held)
+            mark = self.reading.constants.get(node.meta.get("value") or "")
+            self._as_read[node] = mark is not None and self._fits(attribute(self.current, node), mark)
         return self._as_read[node]
 
-    def _holds(self, node: fx.Node, held: Tensor | Place) -> bool:
-        return equal(attribute(self.current, node), self.reading.tensor(held))
+    def _fits(self, tensor: Tensor, mark: Mark) -> bool:
+        fits = mark.fits(tensor)
+        if fits and mark.name is not None:
+            self.held[mark.name] = tensor
+        return fits
 
     def is_kept(self, node: fx.Node) -> bool:
         """Whether a get_attr can be written as the source's own constant."""
@@ -136,7 +144,7 @@ class Matcher:
     def _is_still(self, current: fx.Node, expected: Part) -> bool:
         if current.meta.get("value") == expected.value and expected.value is not None:
             return self.is_as_read(current)
-        return self._holds(current, expected.tensors[expected.target])
+        return self._fits(attribute(self.current, current), expected.marks[expected.target])
 
     def _compare_module(self, current: nn.Module, expected: Part) -> Match:
         record = expected.module
@@ -152,16 +160,14 @@ class Matcher:
 
     def _same_tensors(self, current: nn.Module, expected: Part) -> bool:
         assert expected.module is not None
-        if {name for name, _ in stored(current)} != expected.tensors.keys():
+        if {name for name, _ in stored(current)} != expected.marks.keys():
             return False
         if groups_of(current) != expected.module.groups:
             return False
-        for name, held in expected.tensors.items():
-            if formula_of(current, name) is not None:
-                return False
-            if not equal(getattr(current, name), self.reading.tensor(held)):
-                return False
-        return True
+        return all(
+            formula_of(current, name) is None and self._fits(getattr(current, name), mark)
+            for name, mark in expected.marks.items()
+        )
 
     def _all_inputs_known(self, group: Group, expected: Any) -> bool:
         """Every input of the source node is an argument, or constant."""

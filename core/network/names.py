@@ -3,6 +3,7 @@
 import re
 from bisect import bisect
 from collections import Counter
+from collections.abc import Iterable
 from keyword import iskeyword
 
 from onnx import NodeProto, TensorProto
@@ -13,6 +14,7 @@ from core.network.source import Source
 WEIGHTED = {
     "Conv": 1,
     "ConvTranspose": 1,
+    "DeformConv": 1,
     "Gemm": 1,
     "MatMul": 1,
     "BatchNormalization": 1,
@@ -31,8 +33,9 @@ WEIGHTED = {
     "FusedMatMul": 1,
     "TransposeMatMul": 1,
     "Attention": 1,
+    "Einsum": 1,
 }
-"""Operators that own weights, and at which input the weight is."""
+"""Operators that own weights, and at which input the weight is; a product may have it at the other."""
 
 KINDS = {
     "FusedConv": "Conv",
@@ -40,6 +43,7 @@ KINDS = {
     "FusedMatMul": "MatMul",
     "TransposeMatMul": "MatMul",
     "Attention": "MatMul",
+    "Einsum": "MatMul",
     "SimplifiedLayerNormalization": "RMSNormalization",
     "SkipLayerNormalization": "LayerNormalization",
     "SkipSimplifiedLayerNormalization": "RMSNormalization",
@@ -60,9 +64,9 @@ def layer_names(source: Source) -> dict[int, str]:
     A weight called `conv1.weight` and used once gives `conv1`; else the node's name; else operator and number.
     """
     weights = {
-        index: node.input[WEIGHTED[node.op_type]]
+        index: weight
         for index, node in enumerate(source.nodes)
-        if node.op_type in WEIGHTED and node.domain in DOMAINS and _owns_weight(source, index)
+        if node.op_type in WEIGHTED and node.domain in DOMAINS and (weight := _weight(source, node)) is not None
     }
     uses = Counter(weights.values())
     seen: Counter[str] = Counter()
@@ -80,12 +84,12 @@ def layer_names(source: Source) -> dict[int, str]:
     return names
 
 
-def _owns_weight(source: Source, index: int) -> bool:
-    node = source.nodes[index]
-    position = WEIGHTED[node.op_type]
-    if len(node.input) <= position or node.input[position] not in source.constants:
-        return False
-    return node.op_type != "Gather" or _looks_up(source, node)
+def _weight(source: Source, node: NodeProto) -> str | None:
+    """The name of the weight that a node owns."""
+    positions = [WEIGHTED[node.op_type]] + ([0] if node.op_type in ("MatMul", "Gemm") else [])
+    names = [node.input[position] for position in positions if position < len(node.input)]
+    found = next((name for name in names if name in source.constants), None)
+    return found if node.op_type != "Gather" or _looks_up(source, node) else None
 
 
 def _looks_up(source: Source, node: NodeProto) -> bool:
@@ -109,6 +113,14 @@ def _free_number(wanted: str, taken: set[str]) -> int:
     while f"{wanted}_{beyond}" in taken:
         beyond *= 2
     return bisect(range(beyond), False, lo=beyond // 2 + 1, key=lambda number: f"{wanted}_{number}" not in taken)
+
+
+def tell_apart(nodes: Iterable[NodeProto]) -> None:
+    """Give nodes names of their own, as onnxruntime asks; those that are called after their outputs give way."""
+    taken: set[str] = set()
+    for node in sorted(nodes, key=lambda node: node.name in node.output):
+        if node.name:
+            node.name = unique(node.name, taken)
 
 
 def attribute_name(wanted: str, taken: set[str]) -> str:

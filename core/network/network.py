@@ -26,7 +26,6 @@ from core.network.read import read_model
 from core.network.runtime import is_held
 from core.network.source import Source
 from core.network.tensors import compute_type
-from core.network.write import write_model
 from modelpress.problem import StepError
 
 
@@ -93,11 +92,11 @@ class Network:
 
     def to_proto(self) -> ModelProto:
         """The network as ONNX; the source itself where nothing was changed."""
-        return self.export().model
+        return self.export().proto()
 
     def to_onnx(self, path: Path) -> None:
         """Write the file; weights beyond protobuf's 2 GiB go into a data file beside it."""
-        write_model(self.to_proto(), path)
+        self.export().write(path)
 
     def save(self, folder: Path) -> None:
         """Write everything as data; see `checkpoint`."""
@@ -154,11 +153,11 @@ class Network:
     def to(self, device: torch.device | str) -> Network:
         """Move the tensors; those of the shape plane stay on the CPU. Parameters keep their identity."""
         self.device = torch.device(device)
-        plane = {node.target for node in shape_plane(self.graph) if node.op == "get_attr"}
-        held = {name: self.graph._buffers[str(name)] for name in plane}
+        plane = {str(node.target) for node in shape_plane(self.graph) if node.op == "get_attr"}
+        held = {name: self.graph._buffers[name] for name in plane & self.graph._buffers.keys()}
         self.graph.to(self.device)
         for name, tensor in held.items():
-            self.graph._buffers[str(name)] = tensor
+            self.graph._buffers[name] = tensor
         return self
 
     # layers

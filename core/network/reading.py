@@ -1,24 +1,20 @@
 """What the importer read, kept beside the source to tell later what was changed.
 
-Weights are not kept a second time: what is a view of an initialiser is read from it again when it is compared.
+Weights are not kept a second time: their marks are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from onnx import NodeProto
 from torch import Tensor, fx, nn
 
+from core.network.marks import Mark
 from core.network.opaque import OpaqueNode
-from core.network.owned import Owned, Place
-from core.network.tensors import to_torch
-
-if TYPE_CHECKING:
-    from core.network.source import Source
+from core.network.owned import Owned
 
 HYPERPARAMETERS = (
     "kernel_size",
@@ -45,7 +41,7 @@ class Part:
         value: name of the ONNX value that it makes, if it makes one.
         source: index of the source node and which of its parts this is; None for inputs and constants.
         module: what it calls, if it is a call_module.
-        tensors: of its module, by attribute; a get_attr's own under its target.
+        marks: of its module's tensors, by attribute; a get_attr's own under its target.
     """
 
     op: str
@@ -55,7 +51,7 @@ class Part:
     value: str | None
     source: tuple[int, int] | None
     module: ModuleRecord | None = None
-    tensors: dict[str, Tensor | Place] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,10 +72,9 @@ class Reading:
         constants: what get_attr nodes read, by the name of the value.
     """
 
-    def __init__(self, graph: fx.GraphModule, owned: Owned, source: Source) -> None:
+    def __init__(self, graph: fx.GraphModule, owned: Owned) -> None:
         self.parts: dict[int, dict[int, Part]] = {}
-        self.constants: dict[str, Tensor | Place] = {}
-        self._source = source
+        self.constants: dict[str, Mark] = {}
         known: dict[fx.Node, Part] = {}
         for node in graph.graph.nodes:
             if node.op != "output":
@@ -89,17 +84,10 @@ class Reading:
         known[node] = part
         if part.op == "get_attr":
             if part.value:
-                self.constants[part.value] = part.tensors[part.target]
+                self.constants[part.value] = part.marks[part.target]
         elif part.source is not None:
             index, number = part.source
             self.parts.setdefault(index, {})[number] = part
-
-    def tensor(self, held: Tensor | Place) -> Tensor:
-        """The numbers as they were read."""
-        if isinstance(held, Tensor):
-            return held
-        tensor = to_torch(self._source.initializers[held.name])
-        return tensor.as_strided(held.shape, held.strides, held.offset)
 
 
 def _part_of(node: fx.Node, graph: fx.GraphModule, owned: Owned, known: dict[fx.Node, Part]) -> Part:
@@ -109,19 +97,16 @@ def _part_of(node: fx.Node, graph: fx.GraphModule, owned: Owned, known: dict[fx.
     module, tensors = None, {}
     if node.op == "call_module":
         called = graph.get_submodule(str(node.target))
-        module, tensors = _record(called), {name: _held(tensor, owned) for name, tensor in stored(called)}
+        module, tensors = _record(called), dict(stored(called))
     elif node.op == "get_attr":
-        tensors = {str(node.target): _held(getattr(graph, str(node.target)), owned)}
-    return Part(node.op, node.target, args, dict(node.kwargs), node.meta.get("value"), place, module, tensors)
+        tensors = {str(node.target): getattr(graph, str(node.target))}
+    marks = {name: Mark.of(tensor, owned.name(tensor)) for name, tensor in tensors.items()}
+    return Part(node.op, node.target, args, dict(node.kwargs), node.meta.get("value"), place, module, marks)
 
 
 def _record(module: nn.Module) -> ModuleRecord:
     node = module.node if isinstance(module, OpaqueNode) else None
     return ModuleRecord(type(module), settings(module), groups_of(module), node)
-
-
-def _held(tensor: Tensor, owned: Owned) -> Tensor | Place:
-    return owned.place(tensor) or tensor.detach().clone()
 
 
 def settings(module: nn.Module) -> dict[str, Any]:
@@ -140,18 +125,3 @@ def stored(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from ((name, tensor) for name, tensor in module._parameters.items() if tensor is not None)
     buffers = module._buffers.items()
     yield from ((name, tensor) for name, tensor in buffers if tensor is not None and name not in NOT_STORED)
-
-
-def equal(a: Tensor, b: Tensor) -> bool:
-    """Same type, shape and bits, wherever they are."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    a, b = _bits(a), _bits(b)
-    if a.dim() and len(a) and not torch.equal(a[0], b[0]):  # what was trained is told by its first row
-        return False
-    return torch.equal(a.contiguous(), b.contiguous())
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().cpu()
-    return tensor.view(torch.int32) if tensor.dtype == torch.float32 and tensor.dim() else tensor

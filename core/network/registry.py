@@ -55,10 +55,13 @@ BROADCASTING: set[Callable[..., Any]] = set()
 """Functions of several tensors that broadcast against one another and treat every element alike."""
 
 ARITHMETIC: set[Callable[..., Any]] = set()
-"""Functions whose constant operand along a channel axis is a parameter."""
+"""Functions whose constant operand along one axis is a parameter."""
 
 PRODUCTS: set[Callable[..., Any]] = set()
-"""Functions whose constant operand is a matrix of weights, or several, or a vector of them."""
+"""Functions whose constant operand along several axes is a parameter: matrices of weights."""
+
+TABLES: set[Callable[..., Any]] = set()
+"""Functions whose constant operand is a parameter if the file stores it and it looks trained; see `tables.py`."""
 
 
 def operator(*names: str) -> Callable[[BuildFunction], BuildFunction]:

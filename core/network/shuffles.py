@@ -42,8 +42,10 @@ class _Chain:
     reshaped: bool = False
 
 
-def find_shuffles(graph: fx.GraphModule, shapes: dict[fx.Node, Any]) -> tuple[dict[fx.Node, Shuffle], set[fx.Node]]:
-    """The ends of such chains, and the nodes that serve nothing but them."""
+def find_shuffles(
+    graph: fx.GraphModule, shapes: dict[fx.Node, Any]
+) -> tuple[dict[fx.Node, Shuffle], dict[fx.Node, fx.Node]]:
+    """The ends of such chains, and the nodes that serve nothing but them, each with its root."""
     chains: dict[fx.Node, _Chain] = {}
     ends: dict[fx.Node, Shuffle] = {}
     for node in graph.graph.nodes:
@@ -55,10 +57,10 @@ def find_shuffles(graph: fx.GraphModule, shapes: dict[fx.Node, Any]) -> tuple[di
             chains[node] = chain
         else:
             ends[node] = found
-    inner: set[fx.Node] = set()
+    inner: dict[fx.Node, fx.Node] = {}
     for node in reversed(list(chains)):
         if node.users and all(user in inner or user in ends for user in node.users):
-            inner.add(node)
+            inner[node] = chains[node].root
     return ends, inner
 
 

@@ -14,6 +14,7 @@ from onnx.shape_inference import InferenceError
 from core.network.protos import all_graphs, bound_names, captured, opset_of
 from core.network.runtime import value_types
 from core.network.sizes import elements
+from core.network.tables import PICKS
 
 if TYPE_CHECKING:
     from core.network.reading import Reading
@@ -86,6 +87,15 @@ class Source:
                 break
             name = node.input[0]
         return name, is_transposed
+
+    def is_stored(self, name: str) -> bool:
+        """Whether a value is an initialiser or a part of one, at most moved about."""
+        while name in self.producer:
+            node = self.nodes[self.producer[name]]
+            if node.op_type not in PICKS:
+                return False
+            name = node.input[0]
+        return name in self.initializers
 
     @cached_property
     def names(self) -> set[str]:
@@ -183,8 +193,9 @@ def _skeleton(source: Source) -> ModelProto:
         if value is not None and elements(value) > SMALL:
             bare.graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], value.data_type, value.dims))
         elif node.op_type == "Range":  # the inference would compute it, however long it is
-            kind = source.initializers[node.input[0]].data_type if node.input[0] in source.initializers else INT64
-            bare.graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], kind, [None]))
+            length = f"length of {node.output[0]}"
+            bare.graph.input.append(onnx.helper.make_tensor_value_info(length, INT64, [1]))
+            bare.graph.node.append(onnx.helper.make_node("Expand", [node.input[0], length], node.output))
         else:
             bare.graph.node.append(node)
     return bare

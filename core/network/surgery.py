@@ -13,8 +13,8 @@ from torch import Tensor, fx, nn
 from core.formulas.reparametrise import formula_of
 from core.network.identities import kept_positions, unit_mask
 from core.network.network import Network
-from core.network.ops.computed_sizes import with_sizes
-from core.network.ops.shape import expand_to, take
+from core.network.ops.computed_sizes import place_of_shape, with_shares, with_sizes
+from core.network.ops.shape import expand, expand_to, take
 from core.network.units import Channels, Drop, Indices, Literal, ParameterAxis, Pick
 
 Done = dict[tuple[int, int], object]
@@ -157,7 +157,7 @@ def _settle(module: nn.Module) -> None:
 def _recount(network: Network, literal: Literal, removed: NDArray[np.bool_]) -> None:
     if not removed[literal.ids].any():
         return
-    free = 1 if literal.node.target is expand_to else -1
+    free = 1 if literal.node.target in (expand, expand_to) else -1
     kept = free if literal.is_free else literal.kept(removed)
     node, place = literal.node, literal.position
     if place is None:
@@ -166,19 +166,34 @@ def _recount(network: Network, literal: Literal, removed: NDArray[np.bool_]) -> 
         old = node.kwargs[literal.name]
         assert isinstance(old, (list, tuple))
         node.update_kwarg(literal.name, [kept if other == place else value for other, value in enumerate(old)])
+    elif literal.is_share:
+        _leave_share(network, literal, kept)
     else:
         _overwrite(network, literal, kept)
 
 
+def _leave_share(network: Network, literal: Literal, kept: int) -> None:
+    """Multiply a size in the computed shape that a node takes."""
+    node, place = literal.node, place_of_shape(literal.node)
+    shares = [1] * literal.length
+    of = [literal.ids.shape[literal.axis] if other == literal.position else 1 for other in range(literal.length)]
+    shares[literal.position or 0] = kept
+    with network.graph.graph.inserting_before(node):
+        computed = network.graph.graph.call_function(with_shares, (node.args[place],), {"kept": shares, "of": of})
+    computed.meta.update(value=f"{node.meta.get('value') or node.name}/share", source=())
+    node.update_arg(place, computed)
+
+
 def _overwrite(network: Network, literal: Literal, size: int) -> None:
-    """Put a size into the computed shape that a node takes as its second argument."""
-    node, computed = literal.node, literal.node.args[1]
+    """Put a size into the computed shape that a node takes."""
+    node, place = literal.node, place_of_shape(literal.node)
+    computed = node.args[place]
     assert isinstance(computed, fx.Node)
     if computed.target is not with_sizes or len(computed.users) > 1:
         with network.graph.graph.inserting_before(node):
             computed = network.graph.graph.call_function(with_sizes, (computed,), {"sizes": [None] * literal.length})
         computed.meta.update(value=f"{node.meta.get('value') or node.name}/shape", source=())
-        node.update_arg(1, computed)
+        node.update_arg(place, computed)
     sizes: Any = computed.kwargs["sizes"]
     computed.update_kwarg("sizes", [size if other == literal.position else value for other, value in enumerate(sizes)])
 

@@ -1,10 +1,13 @@
 """Numbers between ONNX's tensors and torch's: storage types outside, fp32 and plain integers inside."""
 
+import sys
+import warnings
 from functools import cache
 
 import numpy as np
 import onnx
 import torch
+from google.protobuf.internal import api_implementation
 from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
@@ -42,6 +45,11 @@ COMPUTE: dict[int, torch.dtype] = {
 PLAIN = {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64}
 """Types that are stored as they are computed with."""
 
+HANDS_OUT_COPIES = api_implementation.Type() != "python" and sys.byteorder == "little"
+"""Whether the bytes of a protobuf's field are made anew for each reader."""
+
+LARGE = 2**16  # bytes, from which on a copy costs more than what is done to avoid it
+
 ONNX_TYPE = {
     torch.float32: TensorProto.FLOAT,
     torch.float16: TensorProto.FLOAT16,
@@ -69,14 +77,23 @@ def compute_type(onnx_type: int) -> torch.dtype:
     raise Unsupported(f"element type {onnx.TensorProto.DataType.Name(onnx_type)}")
 
 
+def is_stored_alike(proto: TensorProto) -> bool:
+    """Whether the file has the very bytes that the tensor has in its compute type."""
+    return proto.data_type in PLAIN and proto.HasField("raw_data")
+
+
 def to_torch(proto: TensorProto) -> Tensor:
     """A tensor of its own memory, in the compute type."""
     kind = numpy_type(compute_type(proto.data_type))
-    if proto.data_type in PLAIN and proto.HasField("raw_data"):
-        array = np.frombuffer(proto.raw_data, kind.newbyteorder("<")).reshape(proto.dims)
-    else:
-        array = numpy_helper.to_array(proto)
-    return torch.from_numpy(np.array(array, dtype=kind, order="C", copy=True))
+    if not is_stored_alike(proto):
+        return torch.from_numpy(np.array(numpy_helper.to_array(proto), dtype=kind, order="C", copy=True))
+    raw = proto.raw_data
+    array = np.frombuffer(raw, kind.newbyteorder("<")).reshape(proto.dims)
+    if len(raw) < LARGE or not HANDS_OUT_COPIES:
+        return torch.from_numpy(np.array(array, dtype=kind))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of memory that should not be written to: nobody else has these bytes
+        return torch.from_numpy(array)
 
 
 @cache
@@ -85,9 +102,18 @@ def numpy_type(kind: torch.dtype) -> np.dtype:
 
 
 def storage_array(tensor: Tensor, onnx_type: int) -> np.ndarray:
-    """`tensor` as the numpy array that is stored for it; narrow floats are rounded to nearest."""
+    """`tensor` as the numpy array that is stored for it; narrow floats are rounded to nearest.
+
+    It shares the tensor's memory where the tensor is stored as it is.
+    """
     array = tensor.detach().cpu().contiguous().numpy()
-    return np.ascontiguousarray(array.astype(onnx.helper.tensor_dtype_to_np_dtype(onnx_type))).reshape(array.shape)
+    return array.astype(onnx.helper.tensor_dtype_to_np_dtype(onnx_type), copy=False)
+
+
+def raw_bytes(tensor: Tensor, onnx_type: int) -> memoryview:
+    """What stands in a file for a tensor of a type of whole bytes."""
+    array = np.ascontiguousarray(storage_array(tensor, onnx_type))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def stored_tensor(name: str, tensor: Tensor, onnx_type: int) -> TensorProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -59,14 +60,18 @@ class Trace:
 
     def run(self) -> Channels:
         shuffles, inner = find_shuffles(self.graph, self.shapes)
+        roots = inner | {end: shuffle.root for end, shuffle in shuffles.items()}
+        picked: dict[fx.Node, set[int]] = defaultdict(set)
+        for shuffle in shuffles.values():
+            picked[shuffle.root].add(shuffle.axis)
         for node in self.graph.graph.nodes:
             if node.op == "output":
                 for value in node.all_input_nodes:
                     self.lock_all(value, "it is an output of the model")
-            elif node in shuffles:
-                self._carried[node] = self._shuffled(node, shuffles[node])
+            elif node in roots and self._has_only(roots[node], picked[roots[node]]):
+                self._carried[node] = self._shuffled(node, shuffles[node]) if node in shuffles else self.blank(node)
             else:
-                self._carried[node] = self.blank(node) if node in inner else self._pass(node)
+                self._carried[node] = self._pass(node)
         return self._resolved()
 
     def _pass(self, node: fx.Node) -> Any:
@@ -92,6 +97,10 @@ class Trace:
         kinds = type(self.module(node)).__mro__
         return next((RULES[kind] for kind in kinds if kind in RULES), None)
 
+    def _has_only(self, root: fx.Node, axes: set[int]) -> bool:
+        """Whether channels lie along this one axis and nowhere else."""
+        return [carrier.axes for carrier in self.carriers(root)] == [tuple(axes)]
+
     def _shuffled(self, node: fx.Node, shuffle: Shuffle) -> Carried:
         return self.picked(node, shuffle.root, shuffle.axis, shuffle.positions)
 
@@ -104,8 +113,10 @@ class Trace:
         return self.graph.get_submodule(owner)
 
     def name(self, node: fx.Node) -> str:
-        """The operator, in words that a user knows."""
-        return str(node.meta.get("layer") or node.meta.get("value") or node.name)
+        """The operator, in words that a user knows: its layer, or its first output."""
+        source = node.meta.get("source")
+        outputs = self.network.index.nodes[source[0]].output if source else []
+        return str(node.meta.get("layer") or node.meta.get("value") or next(filter(None, outputs), node.name))
 
     def tensor(self, owner: str, name: str) -> Tensor:
         found = getattr(self.graph.get_submodule(owner), name)
@@ -119,6 +130,13 @@ class Trace:
     def carriers(self, node: Any) -> Carried:
         """The carriers of a value that reaches a rule."""
         return self._carried[node]
+
+    def carry(self, node: fx.Node, carrier: Carrier) -> None:
+        """Give a value channels that it had not when it was passed."""
+        self._carried[node] = [*self.carriers(node), carrier]
+
+    def is_passed(self, node: fx.Node) -> bool:
+        return node in self._carried
 
     def carrier(self, node: Any, axis: int) -> Carrier | None:
         """The carrier that an axis belongs to; negative axes count from the end."""
@@ -179,6 +197,11 @@ class Trace:
         for axis in range(len(self.shape(node))):
             if axis not in kept:
                 self.settle(node, axis, reason)
+
+    def only(self, node: Any, axes: Sequence[int], reason: str) -> Carried:
+        """Settle every axis but these; gives back the carriers that have these alone."""
+        self.lock_others(node, axes, reason)
+        return [carrier for carrier in self.carriers(node) if set(carrier.axes) <= set(axes)]
 
     def lock(self, ids: Ids | None, reason: str) -> None:
         if ids is not None:

@@ -106,6 +106,12 @@ class Trial:
         found = [run for run in runs if run is not None]
         return found if len(found) == len(starts) else None
 
+    def uneven(self) -> list[str]:
+        """Outputs whose sizes differ from sample to sample."""
+        names = [value.name for value in self.source.outputs]
+        shapes = [{part.shape for part in parts} for parts in zip(*self.pieces or (), strict=True)]
+        return [name for name, found in zip(names, shapes, strict=False) if len(found) > 1]
+
     @cached_property
     def _mixes(self) -> bool:
         """Whether the file declares that it takes any number of samples, takes many, and gives other values for them.

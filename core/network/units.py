@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,6 +63,7 @@ class Literal:
         axis: of `ids`.
         length: of the computed shape it is in.
         is_free: whether it becomes what is left over or comes in, because other things than channels count in it.
+        is_share: whether it is multiplied by the share that remains, for the same reason.
     """
 
     node: fx.Node
@@ -71,6 +73,7 @@ class Literal:
     axis: int = 0
     length: int = 0
     is_free: bool = False
+    is_share: bool = False
 
     def kept(self, removed: NDArray[np.bool_]) -> int:
         """The size that remains: whole rows go, and of the rows that stay all lose equally many."""
@@ -178,7 +181,11 @@ class Channels:
 
     def output_axis(self, owner: str) -> ParameterAxis | None:
         """The axis of a layer's filters."""
-        return next((a for a in self.axes if a.owner == owner and a.produces and a.is_weight), None)
+        return self._output_axes.get(owner)
+
+    @cached_property
+    def _output_axes(self) -> dict[str, ParameterAxis]:
+        return {axis.owner: axis for axis in reversed(self.axes) if axis.produces and axis.is_weight}
 
     def lock_reason(self, owner: str) -> str | None:
         """Why none of a layer's filters can be removed; None if some can."""
@@ -211,9 +218,10 @@ class Channels:
 def _group(channels: Channels) -> list[Group]:
     """Gather prunable units by the set of parameter axes they occur in."""
     places: dict[int, list[int]] = defaultdict(list)
+    free = unit_mask(channels.prunable(), channels.count)
     for number, axis in enumerate(channels.axes):
-        for unit in np.unique(axis.occurring):
-            places[int(unit)].append(number)
+        for unit in np.unique(axis.occurring[free[axis.occurring]]).tolist():
+            places[unit].append(number)
     part_of = _parts(channels.balances, channels.count)
     members: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for unit in channels.prunable():
@@ -242,10 +250,14 @@ def _names(channels: Channels, axes: Iterable[ParameterAxis]) -> list[str]:
 def _parts(balances: list[Balance], count: int) -> Ids:
     """(count,) number of the balanced part of each unit; a unit in several constraints gets the finest common one."""
     parts = np.zeros(count, dtype=np.int64)
+    if not balances:
+        return parts
+    balanced = np.unique(np.concatenate([balance.ids.reshape(-1) for balance in balances]))
+    common = np.zeros(len(balanced), dtype=np.int64)
     for balance in balances:
-        number = np.zeros(count, dtype=np.int64)
+        number = np.zeros(len(balanced), dtype=np.int64)
         for group, ids in enumerate(balance.ids):
-            number[ids] = group + 1
-        _, parts = np.unique(np.stack([parts, number]), axis=1, return_inverse=True)
-        parts = parts.reshape(-1)
+            number[np.searchsorted(balanced, ids)] = group + 1
+        _, common = np.unique(common * (len(balance.ids) + 1) + number, return_inverse=True)
+    parts[balanced] = common + 1
     return parts

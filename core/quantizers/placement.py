@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import fx, nn
 
-from core.network.ops import activations, arithmetic, pool, shape
+from core.network.ops import activations, arithmetic, padding, pool, same_padding, shape
 
 MOVES = {
     pool.max_pool,
@@ -27,13 +27,19 @@ MOVES = {
     shape.unsqueeze,
     shape.slice_,
     shape.slice_by,
-    shape.pad,
+    shape.slice_at,
+    padding.pad,
+    padding.pad_by,
+    same_padding.pad_same,
+    same_padding.crop_to,
     shape.take,
     shape.depth_to_space,
     shape.space_to_depth,
     activations.identity,
 }
 """Functions whose result holds only values of their first argument (and zeros): its quantiser is theirs."""
+
+SPLITS = {shape.split, shape.split_by, shape.split_evenly}
 
 COMPUTES = {
     arithmetic.add,
@@ -153,7 +159,7 @@ def _moved(node: fx.Node) -> fx.Node | None:
     """The value whose elements a node only moves; for a part of a split, what was split."""
     if node.target is getitem:
         node = node.all_input_nodes[0]
-        return _dynamic(node)[0] if node.target is shape.split and _dynamic(node) else None
+        return _dynamic(node)[0] if node.target in SPLITS and _dynamic(node) else None
     return _dynamic(node)[0] if node.target in MOVES and _dynamic(node) else None
 
 

@@ -77,7 +77,7 @@ def test_free_sizes_of_one_name_are_one_size_and_are_told(tmp_path):
 def test_what_no_gradient_reaches_is_frozen(tmp_path):
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"]),
-        helper.make_node("NonZero", ["a"], ["n"]),
+        helper.make_node("DynamicQuantizeLinear", ["a"], ["n", "scale", "zero"]),
         helper.make_node("Cast", ["n"], ["y"], to=TensorProto.FLOAT),
     ]
     found = looked_at(model_of(nodes, {"x": [1, 2, 4, 4]}, constants={"w": random(3, 2, 1, 1)}), tmp_path)

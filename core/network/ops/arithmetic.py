@@ -1,7 +1,7 @@
 """Functions of several tensors that broadcast: arithmetic, comparisons, Where."""
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
 from core.network.ops.simple import broadcasting
-from core.network.registry import ARITHMETIC, operator
+from core.network.registry import ARITHMETIC, TABLES, operator
 from core.network.unsupported import Unsupported
 from core.network.values import Value
 
@@ -30,7 +30,7 @@ def div(a: Tensor, b: Tensor) -> Tensor:
     """Integers are divided towards zero."""
     if a.is_floating_point():
         return join(torch.div, a, b)
-    return join(lambda x, y: torch.div(x, y, rounding_mode="trunc"), a, b)
+    return join(_divide, a, b)
 
 
 def pow_(a: Tensor, b: Tensor) -> Tensor:
@@ -39,7 +39,19 @@ def pow_(a: Tensor, b: Tensor) -> Tensor:
 
 
 def mod(a: Tensor, b: Tensor, *, fmod: int) -> Tensor:
-    return join(torch.fmod if fmod else torch.remainder, a, b)
+    return join(partial(_remainder, torch.fmod if fmod else torch.remainder), a, b)
+
+
+def _divide(a: Tensor, b: Tensor) -> Tensor:
+    """The least integer over -1 is out of range, on which processors stop the program; it wraps, as a negation does."""
+    return torch.where(b == -1, -a, torch.div(a, torch.where(b == -1, 1, b), rounding_mode="trunc"))
+
+
+def _remainder(function: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """The least integer over -1 has a remainder, but processors divide to find it."""
+    if a.is_floating_point() or not b.dtype.is_signed:
+        return function(a, b)
+    return torch.where(b == -1, 0, function(a, torch.where(b == -1, 1, b)))
 
 
 def min_(*tensors: Tensor) -> Tensor:
@@ -96,11 +108,15 @@ def where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def join(function: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    return function(*together(a, b))
+
+
+def together(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """A value of the shape plane lives on the CPU; it follows a partner that does not."""
-    if a.device != b.device:
-        device = a.device if b.device.type == "cpu" else b.device
-        a, b = a.to(device), b.to(device)
-    return function(a, b)
+    if a.device == b.device:
+        return a, b
+    device = a.device if b.device.type == "cpu" else b.device
+    return a.to(device), b.to(device)
 
 
 for _op, _function in {
@@ -115,6 +131,8 @@ for _op, _function in {
 }.items():
     broadcasting(_op, _function)
     ARITHMETIC.add(_function)
+
+TABLES.update([add, sub])
 
 for _op, _function in {
     "Pow": pow_,

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from core.network.emission import Emission
 from core.network.importer import Builder
+from core.network.limits import check_allocation
 from core.network.onnx_node import OnnxNode
 from core.network.registry import Call, emits, operator
 from core.network.unsupported import Unsupported
@@ -23,6 +24,7 @@ def grid_sample(x: Tensor, grid: Tensor, *, mode: str, padding: str, align: int)
 
 def affine_grid(theta: Tensor, size: Tensor, *, align: int) -> Tensor:
     """The grid of an image of `size` (N, C, *out) under the matrices `theta`: (N, *out, axes)."""
+    check_allocation([*size.tolist(), theta.shape[1]], theta.element_size())
     return F.affine_grid(theta, size.tolist(), align_corners=bool(align))
 
 

@@ -11,9 +11,9 @@ from core.network.ops.arithmetic import add, mul
 from core.network.ops.shape import transpose
 from core.network.ops.simple import plain
 from core.network.ops.weights import emit_weight
-from core.network.registry import PRODUCTS, Call, emits, operator
+from core.network.registry import ARITHMETIC, PRODUCTS, Call, emits, operator
 from core.network.unsupported import Unsupported
-from core.network.values import Value
+from core.network.values import Constant, Value
 
 FUSED = ("activation", "activation_alpha", "activation_beta", "activation_gamma")
 """What onnxruntime's fused Gemm has besides; see `fused.py`."""
@@ -25,12 +25,15 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 plain("MatMul", matmul)
 PRODUCTS.add(matmul)
+ARITHMETIC.add(matmul)
 
 
-def linear(builder: Builder, node: OnnxNode, x: Value, form: str, weight: Tensor, bias: Tensor | None) -> Value:
-    """A Linear layer. `weight` is (out, in), `bias` (out,)."""
+def linear(
+    builder: Builder, node: OnnxNode, x: Value, form: str, weight: Tensor, bias: Tensor | None, position: int = 1
+) -> Value:
+    """A Linear layer. `weight` is (out, in), made of the node's input at `position`, `bias` (out,)."""
     module = blank(nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    module.weight = builder.parameter(node, 1, form, weight)
+    module.weight = builder.parameter(node, position, form, weight)
     if bias is not None:
         module.bias = nn.Parameter(builder.own(bias))
     return builder.module(module, x, layer=node.layer)
@@ -42,7 +45,25 @@ def build_matmul(builder: Builder, node: OnnxNode) -> Value:
         weight = node.tensor(1)
         if weight.dim() == 2 and weight.is_floating_point():
             return linear(builder, node, node.input(0), "transposed", weight.T, None)
-    return builder.call(matmul, node.input(0), node.input(1))
+    return _product(builder, node, node.input(0), node.input(1), node.rank(1) or 0, "")
+
+
+def _product(builder: Builder, node: OnnxNode, a: Value, b: Value, rank: int, form: str) -> Value:
+    """a b; of a constant matrix a, it is the transpose of a layer of the transpose of b.
+
+    Args:
+        rank: of b; 0 where it is unknown.
+        form: what was done to the initialiser of which a is made.
+    """
+    if not isinstance(a, Constant) or isinstance(b, Constant) or rank < 2 or not _is_matrix(a.tensor):
+        return builder.call(matmul, a, b)
+    swap = [*range(rank - 2), rank - 1, rank - 2]
+    flipped = builder.call(transpose, b, perm=swap)
+    return builder.call(transpose, linear(builder, node, flipped, form, a.tensor, None, position=0), perm=swap)
+
+
+def _is_matrix(weight: Tensor) -> bool:
+    return weight.dim() == 2 and weight.is_floating_point() and min(weight.shape) > 1
 
 
 @operator("Gemm")
@@ -82,12 +103,18 @@ def _general(builder: Builder, node: OnnxNode, x: Value, alpha: float, beta: flo
     weight = node.input(1)
     if node.attribute("transB", 0):
         weight = builder.call(transpose, weight, perm=[1, 0])
-    y = _scaled(builder, builder.call(matmul, x, weight), alpha)
+    form = "transposed" if node.attribute("transA", 0) else ""
+    y = _scaled(builder, _product(builder, node, x, weight, 2, form), alpha)
     return builder.call(add, y, _scaled(builder, node.input(2), beta)) if node.given(2) else y
 
 
 def _scaled(builder: Builder, value: Value, factor: float) -> Value:
     return value if factor == 1.0 else builder.call(mul, value, builder.constant(torch.tensor(factor)))
+
+
+def product_name(value: str) -> str:
+    """What the product is called to which a bias is added to make `value`."""
+    return f"{value}/product"
 
 
 @emits(nn.Linear)
@@ -104,5 +131,5 @@ def emit_linear(out: Emission, call: Call) -> str:
     weight = emit_weight(out, call, "weight", transposed=True)
     if module.bias is None:
         return out.node("MatMul", [*call.inputs, weight], name=call.base)
-    product = out.node("MatMul", [*call.inputs, weight], name=f"{call.base}/product")
+    product = out.node("MatMul", [*call.inputs, weight], name=product_name(call.base))
     return out.node("Add", [product, emit_weight(out, call, "bias")], name=call.base)

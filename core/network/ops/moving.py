@@ -1,20 +1,23 @@
 """Builders and emitters of the functions in `shape.py`."""
 
+import math
 from typing import Any
 
 import torch
 from onnx import TensorProto, numpy_helper
-from torch import fx
 
+from core.network.checks import describe
 from core.network.emission import Emission
 from core.network.importer import Builder
+from core.network.limits import MAX_RANK
 from core.network.onnx_node import OnnxNode
 from core.network.ops import shape as moves
 from core.network.ops.embedding import build_embedding, is_embedding
-from core.network.registry import Call, emits, operator, operator_of
+from core.network.registry import TABLES, Call, emits, operator, operator_of
 from core.network.tensors import ONNX_TYPE, compute_type, storage_array, to_torch
 from core.network.unsupported import Unsupported
 from core.network.values import Value
+from modelpress.problem import ModelError
 
 CASTABLE = {
     TensorProto.BOOL,
@@ -29,6 +32,9 @@ CASTABLE = {
     TensorProto.DOUBLE,
 }
 """Narrower floats round what they hold, and other integers are kept in wider ones that wrap elsewhere."""
+
+
+TABLES.update([moves.concat, moves.expand_to, moves.slice_by, moves.tile_by])
 
 
 @operator("Constant")
@@ -62,6 +68,10 @@ def build_shape(builder: Builder, node: OnnxNode) -> Value:
 
 @operator("Size")
 def build_size(builder: Builder, node: OnnxNode) -> Value:
+    """Constant where the sizes are known without running, as those of a shape are: its rank."""
+    sizes = node.shape(0)
+    if sizes is not None and len(numbers := [size for size in sizes if isinstance(size, int)]) == len(sizes):
+        return builder.constant(torch.tensor(math.prod(numbers)))
     return builder.call(moves.size_of, node.input(0))
 
 
@@ -108,7 +118,10 @@ def build_squeeze(builder: Builder, node: OnnxNode) -> Value:
 
 @operator("Unsqueeze")
 def build_unsqueeze(builder: Builder, node: OnnxNode) -> Value:
-    return builder.call(moves.unsqueeze, node.input(0), axes=node.ints_either("axes", 1))
+    axes = node.ints_either("axes", 1) or []
+    if len(axes) > MAX_RANK:
+        raise ModelError(f"{describe(node.proto)} makes more than {MAX_RANK} axes")
+    return builder.call(moves.unsqueeze, node.input(0), axes=axes)
 
 
 @operator("Expand")
@@ -128,49 +141,6 @@ def build_tile(builder: Builder, node: OnnxNode) -> Value:
 @operator("Concat")
 def build_concat(builder: Builder, node: OnnxNode) -> Value:
     return builder.call(moves.concat, *node.inputs(), axis=node.attribute("axis", 1))
-
-
-@operator("Split")
-def build_split(builder: Builder, node: OnnxNode) -> tuple[Value, ...]:
-    axis = node.attribute("axis", 0)
-    sizes = node.ints_either("split", 1) or _even_sizes(node, axis)
-    parts: Any = builder.call(moves.split, node.input(0), axis=axis, sizes=sizes)
-    return builder.unpack(parts, len(sizes)) if isinstance(parts, fx.Node) else parts
-
-
-def _even_sizes(node: OnnxNode, axis: int) -> list[int]:
-    shape, count = node.shape(0), len(node.proto.output)
-    size = shape[axis] if shape is not None else None
-    if not isinstance(size, int):
-        raise Unsupported("Split of an axis of unknown size into even parts")
-    part = -(-size // count)
-    return [part] * (count - 1) + [size - part * (count - 1)]
-
-
-@operator("Slice")
-def build_slice(builder: Builder, node: OnnxNode) -> Value:
-    if node.opset < 10:
-        starts, ends = node.attribute("starts"), node.attribute("ends")
-        axes = node.attribute("axes", list(range(len(starts))))
-        return _slice(builder, node, starts, ends, axes, [1] * len(starts))
-    if node.is_constant(1) and node.is_constant(2):
-        starts, ends = node.ints(1) or [], node.ints(2) or []
-        axes, steps = _axes_and_steps(node, len(starts))
-        return _slice(builder, node, starts, ends, axes, steps)
-    axes, steps = _axes_and_steps(node, len(node.ints(3) or []))
-    if not axes:
-        raise Unsupported("Slice at computed positions without axes")
-    return builder.call(moves.slice_by, node.input(0), node.input(1), node.input(2), axes=axes, steps=steps)
-
-
-def _axes_and_steps(node: OnnxNode, count: int) -> tuple[list[int], list[int]]:
-    return node.ints(3) or list(range(count)), node.ints(4) or [1] * count
-
-
-def _slice(
-    builder: Builder, node: OnnxNode, starts: list[int], ends: list[int], axes: list[int], steps: list[int]
-) -> Value:
-    return builder.call(moves.slice_, node.input(0), starts=starts, ends=ends, axes=axes, steps=steps)
 
 
 @operator("Gather")
@@ -198,29 +168,6 @@ def _known_sizes(node: OnnxNode) -> torch.Tensor | None:
     picked = [sizes[place] for place in places.reshape(-1).tolist()]
     numbers = [size for size in picked if isinstance(size, int)]
     return torch.tensor(numbers).reshape(places.shape) if len(numbers) == len(picked) else None
-
-
-@operator("Pad")
-def build_pad(builder: Builder, node: OnnxNode) -> Value:
-    pads = node.ints_either("pads", 1) or []
-    axes = node.ints(3)
-    mode = node.attribute("mode", "constant")
-    if mode not in moves.TORCH_PAD_MODE:
-        raise Unsupported(f"Pad in mode {mode}")
-    if axes is not None:
-        pads = _all_axes(node, pads, axes)
-    value = node.attribute("value", 0.0) if node.opset < 11 else node.number(2, 0.0)
-    return builder.call(moves.pad, node.input(0), pads=pads, mode=mode, value=value)
-
-
-def _all_axes(node: OnnxNode, pads: list[int], axes: list[int]) -> list[int]:
-    rank = node.rank(0)
-    if rank is None:
-        raise Unsupported("Pad along some axes of a tensor of unknown rank")
-    full = [0] * 2 * rank
-    for k, axis in enumerate(axes):
-        full[axis % rank], full[axis % rank + rank] = pads[k], pads[k + len(axes)]
-    return full
 
 
 @operator("Cast")
@@ -252,11 +199,8 @@ def build_depth_to_space(builder: Builder, node: OnnxNode) -> Value:
 
 @operator("SpaceToDepth")
 def build_space_to_depth(builder: Builder, node: OnnxNode) -> Value:
-    if node.attribute("mode", "DCR") != "DCR":
-        raise Unsupported("SpaceToDepth with channels before blocks")
-    if node.attribute("mode", "DCR") != "DCR":
-        raise Unsupported("SpaceToDepth in another order than DCR")
-    return builder.call(moves.space_to_depth, node.input(0), blocksize=node.attribute("blocksize"))
+    order = {"mode": "CRD"} if node.attribute("mode", "DCR") == "CRD" else {}
+    return builder.call(moves.space_to_depth, node.input(0), blocksize=node.attribute("blocksize"), **order)
 
 
 @emits(moves.reshape)
@@ -306,35 +250,6 @@ def emit_concat(out: Emission, call: Call) -> str:
     return out.node("Concat", call.inputs, name=call.base, axis=call.kwargs["axis"])
 
 
-@emits(moves.split)
-def emit_split(out: Emission, call: Call) -> tuple[str, ...]:
-    axis, sizes = call.kwargs["axis"], call.kwargs["sizes"]
-    inputs, attributes = list(call.inputs), {"axis": axis}
-    if out.opset < 13:
-        attributes["split"] = sizes
-    else:
-        inputs.append(out.ints(f"{call.base}/sizes", sizes))
-    results = out.node("Split", inputs, outputs=len(sizes), name=call.base, **attributes)
-    return results if isinstance(results, tuple) else (results,)
-
-
-@emits(moves.slice_)
-def emit_slice(out: Emission, call: Call) -> str:
-    literals = call.kwargs
-    if out.opset < 10:
-        names = ("starts", "ends", "axes")
-        return out.node("Slice", call.inputs, name=call.base, **{name: literals[name] for name in names})
-    names = ("starts", "ends", "axes", "steps")
-    lists = [out.ints(f"{call.base}/{name}", literals[name]) for name in names]
-    return out.node("Slice", [*call.inputs, *lists], name=call.base)
-
-
-@emits(moves.slice_by)
-def emit_slice_by(out: Emission, call: Call) -> str:
-    lists = [out.ints(f"{call.base}/{name}", call.kwargs[name]) for name in ("axes", "steps")]
-    return out.node("Slice", [*call.inputs, *lists], name=call.base)
-
-
 @emits(moves.gather)
 def emit_gather(out: Emission, call: Call) -> str:
     return out.node("Gather", call.inputs, name=call.base, axis=call.kwargs["axis"])
@@ -344,19 +259,6 @@ def emit_gather(out: Emission, call: Call) -> str:
 def emit_take(out: Emission, call: Call) -> str:
     indices = out.ints(f"{call.base}/indices", call.kwargs["indices"])
     return out.node("Gather", [*call.inputs, indices], name=call.base, axis=call.kwargs["axis"])
-
-
-@emits(moves.pad)
-def emit_pad(out: Emission, call: Call) -> str:
-    pads, mode, value = (call.kwargs[name] for name in ("pads", "mode", "value"))
-    if out.opset < 11:
-        return out.node("Pad", call.inputs, name=call.base, pads=pads, mode=mode, value=float(value))
-    if mode == "wrap":
-        out.require_opset(19)
-    inputs = [*call.inputs, out.ints(f"{call.base}/pads", pads)]
-    if mode == "constant" and value:
-        inputs.append(out.scalar(f"{call.base}/value", value))
-    return out.node("Pad", inputs, name=call.base, mode=mode)
 
 
 @emits(moves.cast)

@@ -78,9 +78,10 @@ def emit_instance_norm(out: Emission, call: Call) -> str:
 def lrn(x: Tensor, *, size: int, alpha: float, beta: float, bias: float) -> Tensor:
     """Krizhevsky et al. 2012, section 3.3: each value over a power of the mean square of `size` channels around it."""
     squares = x.square().flatten(2).unsqueeze(1)  # (n, 1, c, places)
-    before = (size - 1) // 2
-    padded = F.pad(squares, (0, 0, before, size - 1 - before))
-    mean = F.avg_pool2d(padded, (size, 1), stride=1).reshape(x.shape)
+    reach = min(size, 2 * x.shape[1] + 1)  # a wider window sees nothing more
+    before = (reach - 1) // 2
+    padded = F.pad(squares, (0, 0, before, reach - 1 - before))
+    mean = F.avg_pool2d(padded, (reach, 1), stride=1).reshape(x.shape) * (reach / size)
     return x / (bias + alpha * mean) ** beta
 
 

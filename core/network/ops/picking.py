@@ -7,7 +7,9 @@ from torch import Tensor
 
 from core.network.emission import Emission
 from core.network.importer import Builder
+from core.network.limits import check_allocation
 from core.network.onnx_node import OnnxNode
+from core.network.ops.arithmetic import together
 from core.network.ops.attention_files import spread
 from core.network.registry import Call, emits, operator, operator_of
 from core.network.unsupported import Unsupported
@@ -30,6 +32,7 @@ def gather_elements(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
 
 def scatter_elements(x: Tensor, indices: Tensor, updates: Tensor, *, axis: int, reduction: str) -> Tensor:
     """`x` with `updates` at `indices`, the inverse of `gather_elements`; `reduction` is none, add, mul, max or min."""
+    x, updates = together(x, updates)
     places = _positive(indices, x, axis)
     if reduction == "none":
         return x.scatter(axis, places, updates)
@@ -41,9 +44,18 @@ def gather_nd(x: Tensor, indices: Tensor, *, batch_dims: int) -> Tensor:
     return x[_places(x, indices, batch_dims)]
 
 
-def scatter_nd(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-    """`x` with `updates` in place of the parts that `gather_nd` finds."""
-    return x.index_put(_places(x, indices, 0), updates)
+def scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str) -> Tensor:
+    """`x` with `updates` in place of the parts that `gather_nd` finds, or joined to them by add, mul, max or min."""
+    x, updates = together(x, updates)
+    places = _places(x, indices, 0)
+    if reduction == "none":
+        return x.index_put(places, updates)
+    numbers = torch.zeros_like(places[0])
+    for place, size in zip(places, x.shape, strict=False):
+        numbers = numbers * size + torch.where(place < 0, place + size, place)
+    parts, new = x.flatten(0, len(places) - 1), updates.flatten(0, numbers.dim() - 1)
+    rows = numbers.reshape(-1, *[1] * (parts.dim() - 1)).expand(new.shape)
+    return parts.scatter_reduce(0, rows, new, REDUCTIONS[reduction]).reshape(x.shape)
 
 
 def trilu(x: Tensor, k: Tensor | None = None, *, upper: int) -> Tensor:
@@ -55,6 +67,7 @@ def trilu(x: Tensor, k: Tensor | None = None, *, upper: int) -> Tensor:
 def one_hot(indices: Tensor, depth: Tensor, values: Tensor, *, axis: int) -> Tensor:
     """`values` is (off, on); indices from -depth to depth - 1 are on, others nowhere."""
     size = int(depth)
+    check_allocation([*indices.shape, size])
     places = torch.arange(size, device=indices.device)
     where = axis if axis >= 0 else axis + indices.dim() + 1
     shape = [1] * (indices.dim() + 1)
@@ -118,9 +131,7 @@ def build_gather_nd(builder: Builder, node: OnnxNode) -> Value:
 
 @operator("ScatterND")
 def build_scatter_nd(builder: Builder, node: OnnxNode) -> Value:
-    if node.attribute("reduction", "none") != "none":
-        raise Unsupported("ScatterND with a reduction")
-    return builder.call(scatter_nd, *node.inputs())
+    return builder.call(scatter_nd, *node.inputs(), reduction=node.attribute("reduction", "none"))
 
 
 @operator("Trilu")
@@ -142,7 +153,10 @@ OPERATORS = {
 }
 
 
+USUAL = {"batch_dims": 0, "reduction": "none"}
+
+
 @emits(*OPERATORS)
 def emit_picking(out: Emission, call: Call) -> str:
-    attributes = {name: value for name, value in call.kwargs.items() if (name, value) != ("batch_dims", 0)}
+    attributes = {name: value for name, value in call.kwargs.items() if value != USUAL.get(name)}
     return out.node(operator_of(call, OPERATORS), call.inputs, name=call.base, **attributes)

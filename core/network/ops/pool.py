@@ -1,12 +1,18 @@
 """Pools, local and global. Their windows are literals; padding that torch can't do is a pad node before them."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from core.network.emission import Emission
 from core.network.importer import Builder
+from core.network.limits import check_allocation
 from core.network.onnx_node import OnnxNode
-from core.network.ops.windows import read_window
+from core.network.ops.attention_files import spread
+from core.network.ops.windows import read_window, same_pads
 from core.network.registry import Call, emits, operator, operator_of
 from core.network.unsupported import Unsupported
 from core.network.values import Value
@@ -28,9 +34,47 @@ def max_pool(
     """Padding, and what `ceil` adds to it, never wins."""
     if _is_plain(kernel, before, after, ceil):
         return MAX[len(kernel)](x, kernel, strides, before, dilations)
-    sizes = _padding(x, kernel, strides, dilations, before, after, ceil)
-    x = F.pad(x, sizes, value=float("-inf")) if any(sizes) else x
+    x = _padded(x, _padding(x, kernel, strides, dilations, before, after, ceil))
     return MAX[len(kernel)](x, kernel, strides, 0, dilations)
+
+
+def max_pool_with_places(
+    x: Tensor,
+    *,
+    kernel: list[int],
+    strides: list[int],
+    dilations: list[int],
+    before: list[int],
+    after: list[int],
+    ceil: int,
+    column_major: int,
+) -> tuple[Tensor, Tensor]:
+    """`max_pool`, and of each maximum its number among all elements of `x`.
+
+    Args:
+        column_major: whether the places of a channel are numbered along their first axis first.
+    """
+    sizes = _padding(x, kernel, strides, dilations, before, after, ceil)
+    padded = _padded(x, sizes)
+    values, places = MAX[len(kernel)](padded, kernel, strides, 0, dilations, return_indices=True)
+    steps = _steps(x.shape[2:], column_major)
+    along = torch.unravel_index(places, padded.shape[2:])
+    numbers = sum((at - front) * step for at, front, step in zip(along, before, steps, strict=True))
+    planes = torch.arange(x.shape[0] * x.shape[1], device=x.device) * _product(x.shape[2:])
+    return values, numbers + planes.reshape([*x.shape[:2], *[1] * len(kernel)])
+
+
+def _padded(x: Tensor, sizes: list[int]) -> Tensor:
+    """Padding that is never larger than what is there."""
+    least = float("-inf") if x.is_floating_point() else torch.iinfo(x.dtype).min
+    return F.pad(x, sizes, value=least) if any(sizes) else x
+
+
+def _steps(sizes: Sequence[int], column_major: int) -> list[int]:
+    """How far apart neighbours along each axis are numbered."""
+    if column_major:
+        return [_product(sizes[:axis]) for axis in range(len(sizes))]
+    return [_product(sizes[axis + 1 :]) for axis in range(len(sizes))]
 
 
 def average_pool(
@@ -71,6 +115,16 @@ def lp_pool(
 ) -> Tensor:
     sizes = _padding(x, kernel, strides, dilations, before, after, ceil)
     return _sums(F.pad(x.abs() ** p, sizes), kernel, strides, dilations) ** (1.0 / p)
+
+
+def pool_same(x: Tensor, *, pool: str, auto: str, **literals: Any) -> Tensor:
+    """A pool padded so that it gives ceil(size / stride) places, whatever the size."""
+    before, after = same_pads(x.shape[2:], literals["kernel"], literals["strides"], auto)
+    return POOLS[pool](x, before=before, after=after, **literals)
+
+
+OPERATORS = {max_pool: "MaxPool", average_pool: "AveragePool", lp_pool: "LpPool"}
+POOLS = {op: pool for pool, op in OPERATORS.items()}
 
 
 def global_average_pool(x: Tensor) -> Tensor:
@@ -125,47 +179,49 @@ def _padding(
                 count -= 1
             end += max((count - 1) * strides[axis] + wide - length, 0)
         sizes += [before[axis], end]
+    grown = [size + sum(sizes[-2 * axis - 2 :][:2]) for axis, size in enumerate(x.shape[2:])]
+    check_allocation([*x.shape[:2], *grown], x.element_size())
     return sizes
 
 
-def _product(sizes: list[int]) -> int:
+def _product(sizes: Sequence[int]) -> int:
     product = 1
     for size in sizes:
         product *= size
     return product
 
 
-def _literals(node: OnnxNode) -> dict[str, list[int] | int]:
+def _call(builder: Builder, node: OnnxNode, function: Callable[..., Any], **more: int) -> Any:
     kernel = node.attribute("kernel_shape")
     if kernel is None or len(kernel) not in MAX:
         raise Unsupported(f"{node.op} over {kernel}")
-    window = read_window(node, kernel)
-    return {
-        "kernel": window.kernel,
-        "strides": window.strides,
-        "dilations": window.dilations,
-        "before": window.pads[0],
-        "after": window.pads[1],
-        "ceil": node.attribute("ceil_mode", 0),
-    }
+    window = read_window(node, kernel, is_pool=True)
+    literals: dict[str, Any] = {"kernel": kernel, "strides": window.strides, "dilations": window.dilations}
+    literals |= {"ceil": node.attribute("ceil_mode", 0), **more}
+    if window.pads is None and function not in OPERATORS:
+        raise Unsupported(f"{node.op} with places, and auto_pad over axes of unknown size")
+    if window.pads is None:
+        return builder.call(pool_same, node.input(0), pool=node.op, auto=window.auto, **literals)
+    before, after = window.pads
+    return builder.call(function, node.input(0), **literals, before=before, after=after)
 
 
 @operator("MaxPool")
-def build_max_pool(builder: Builder, node: OnnxNode) -> Value:
-    if node.extra_outputs() or node.attribute("storage_order", 0):
-        raise Unsupported("MaxPool with indices")
-    return builder.call(max_pool, node.input(0), **_literals(node))
+def build_max_pool(builder: Builder, node: OnnxNode) -> Value | tuple[Value, ...]:
+    if not node.extra_outputs():
+        return _call(builder, node, max_pool)
+    order = node.attribute("storage_order", 0)
+    return spread(builder, _call(builder, node, max_pool_with_places, column_major=order), 2)
 
 
 @operator("AveragePool")
 def build_average_pool(builder: Builder, node: OnnxNode) -> Value:
-    include = node.attribute("count_include_pad", 0)
-    return builder.call(average_pool, node.input(0), **_literals(node), count_include_pad=include)
+    return _call(builder, node, average_pool, count_include_pad=node.attribute("count_include_pad", 0))
 
 
 @operator("LpPool")
 def build_lp_pool(builder: Builder, node: OnnxNode) -> Value:
-    return builder.call(lp_pool, node.input(0), **_literals(node), p=node.attribute("p", 2))
+    return _call(builder, node, lp_pool, p=node.attribute("p", 2))
 
 
 @operator("GlobalAveragePool")
@@ -183,24 +239,33 @@ def build_global_lp_pool(builder: Builder, node: OnnxNode) -> Value:
     return builder.call(global_lp_pool, node.input(0), p=node.attribute("p", 2))
 
 
-@emits(max_pool, average_pool, lp_pool)
+@emits(*OPERATORS)
 def emit_pool(out: Emission, call: Call) -> str:
-    literals = call.kwargs
-    attributes = {
-        "kernel_shape": literals["kernel"],
-        "strides": literals["strides"],
-        "pads": [*literals["before"], *literals["after"]],
-    }
-    if literals["ceil"]:
-        attributes["ceil_mode"] = 1
+    return out.node(operator_of(call, OPERATORS), call.inputs, name=call.base, **_attributes(call.kwargs))
+
+
+@emits(max_pool_with_places)
+def emit_max_pool_with_places(out: Emission, call: Call) -> tuple[str, ...]:
+    out.require_opset(8)
+    return out.node("MaxPool", call.inputs, outputs=2, name=call.base, **_attributes(call.kwargs))
+
+
+@emits(pool_same)
+def emit_pool_same(out: Emission, call: Call) -> str:
+    return out.node(call.kwargs["pool"], call.inputs, name=call.base, **_attributes(call.kwargs))
+
+
+def _attributes(literals: Mapping[str, Any]) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"kernel_shape": literals["kernel"], "strides": literals["strides"]}
+    if "auto" in literals:
+        attributes["auto_pad"] = literals["auto"]
+    else:
+        attributes["pads"] = [*literals["before"], *literals["after"]]
     if any(step != 1 for step in literals["dilations"]):
         attributes["dilations"] = literals["dilations"]
-    if literals.get("count_include_pad"):
-        attributes["count_include_pad"] = 1
-    if "p" in literals:
-        attributes["p"] = literals["p"]
-    ops = {max_pool: "MaxPool", average_pool: "AveragePool", lp_pool: "LpPool"}
-    return out.node(operator_of(call, ops), call.inputs, name=call.base, **attributes)
+    renamed = {"ceil": "ceil_mode", "column_major": "storage_order", "count_include_pad": "count_include_pad"}
+    attributes |= {name: 1 for literal, name in renamed.items() if literals.get(literal)}
+    return attributes | ({"p": literals["p"]} if "p" in literals else {})
 
 
 @emits(global_average_pool, global_max_pool, global_lp_pool)

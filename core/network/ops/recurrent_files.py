@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from core.formulas import formula_of
+from core.network.checks import describe
 from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
@@ -16,6 +17,7 @@ from core.network.ops.weights import emit_weight
 from core.network.registry import Call, emits, operator
 from core.network.unsupported import Unsupported
 from core.network.values import Constant, Value
+from modelpress.problem import ModelError
 
 COMMON = ("activations", "activation_alpha", "activation_beta", "clip", "direction", "hidden_size", "layout")
 W, R, B, LENGTHS, INITIAL, PEEPHOLES = 1, 2, 3, 4, 5, 7
@@ -91,6 +93,8 @@ def _sizes(node: OnnxNode, gates: int, directions: int) -> tuple[int, int]:
     """
     weight, recurrent = node.tensor(W), node.tensor(R)
     inputs, hidden = weight.shape[-1], recurrent.shape[-1]
+    if not hidden:
+        raise ModelError(f"{describe(node.proto)} has no hidden units")
     wanted = {
         W: (directions, gates * hidden, inputs),
         R: (directions, gates * hidden, hidden),

@@ -222,14 +222,42 @@ def cumsum(x: Tensor, *, axis: int, exclusive: int, reverse: int) -> Tensor:
     return total - x if exclusive else total
 
 
-@operator("CumSum")
-def build_cumsum(builder: Builder, node: OnnxNode) -> Value:
+def cumprod(x: Tensor, *, axis: int, exclusive: int, reverse: int) -> Tensor:
+    """Products of all up to each place, without itself if `exclusive`, or from it to the end if `reverse`."""
+    x = x.flip(axis) if reverse else x
+    if exclusive:
+        x = torch.cat([torch.ones_like(x.narrow(axis, 0, 1)), x.narrow(axis, 0, x.shape[axis] - 1)], dim=axis)
+    total = x.cumprod(axis, dtype=x.dtype)
+    return total.flip(axis) if reverse else total
+
+
+def cumsum_along(x: Tensor, axis: Tensor, **literals: int) -> Tensor:
+    """`cumsum` along an axis that is computed."""
+    return cumsum(x, axis=int(axis), **literals)
+
+
+def cumprod_along(x: Tensor, axis: Tensor, **literals: int) -> Tensor:
+    return cumprod(x, axis=int(axis), **literals)
+
+
+CUMULATIVE = {cumsum: "CumSum", cumsum_along: "CumSum", cumprod: "CumProd", cumprod_along: "CumProd"}
+
+
+@operator("CumSum", "CumProd")
+def build_cumulative(builder: Builder, node: OnnxNode) -> Value:
     literals = {name: node.attribute(name, 0) for name in ("exclusive", "reverse")}
-    return builder.call(cumsum, node.input(0), axis=int(node.number(1) or 0), **literals)
+    along = {"CumSum": (cumsum, cumsum_along), "CumProd": (cumprod, cumprod_along)}[node.op]
+    if node.is_constant(1):
+        return builder.call(along[0], node.input(0), axis=int(node.number(1) or 0), **literals)
+    return builder.call(along[1], *node.inputs(), **literals)
 
 
-@emits(cumsum)
-def emit_cumsum(out: Emission, call: Call) -> str:
-    axis = out.initializer(f"{call.base}/axis", torch.tensor(call.kwargs["axis"]).numpy())
+@emits(*CUMULATIVE)
+def emit_cumulative(out: Emission, call: Call) -> str:
+    op, inputs = operator_of(call, CUMULATIVE), list(call.inputs)
+    if op == "CumProd":
+        out.require_opset(26)
+    if "axis" in call.kwargs:
+        inputs.append(out.initializer(f"{call.base}/axis", torch.tensor(call.kwargs["axis"]).numpy()))
     switches: dict[str, Any] = {name: 1 for name in ("exclusive", "reverse") if call.kwargs[name]}
-    return out.node("CumSum", [*call.inputs, axis], name=call.base, **switches)
+    return out.node(op, inputs, name=call.base, **switches)

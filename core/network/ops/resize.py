@@ -1,4 +1,4 @@
-"""Resize and Upsample in every mode but those that crop, filter before they shrink, or keep the aspect ratio."""
+"""Resize and Upsample; those that crop or keep the aspect ratio are in `fitted_resize.py`."""
 
 from typing import Any
 
@@ -12,15 +12,16 @@ from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.limits import check_allocation
 from core.network.onnx_node import OnnxNode
-from core.network.ops.interpolation import ROUNDINGS, TAPS, TRANSFORMS, Kernel, interpolate
+from core.network.ops.fitted_resize import build_cropped, build_within, kernel_attributes
+from core.network.ops.interpolation import CROP, ROUNDINGS, TAPS, TRANSFORMS, Kernel, interpolate
 from core.network.registry import Call, emits, operator
 from core.network.unsupported import Unsupported
 from core.network.values import Value
 
-ATTRIBUTES = ("mode", "scales", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside")
-INERT = {"antialias": 0, "keep_aspect_ratio_policy": "stretch"}
-"""Attributes that may only have the value that changes nothing."""
-
+ATTRIBUTES = (
+    *("mode", "scales", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside"),
+    *("antialias", "keep_aspect_ratio_policy", "axes", "extrapolation_value"),
+)
 FLOATING = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 FAST = {("linear", 1): "linear", ("linear", 2): "bilinear", ("linear", 3): "trilinear", ("cubic", 2): "bicubic"}
 """What torch calls the modes that it has, by the number of spatial axes."""
@@ -36,15 +37,16 @@ def resize(
     rounding: str = "floor",
     cubic: float = -0.75,
     exclude: int = 0,
+    antialias: int = 0,
 ) -> Tensor:
     """To `sizes`, or times `scales`; exactly one of them is given, a number for each axis of `x`.
 
     Batches and channels stay as they come, and so does an axis whose size is 0.
 
     Args:
-        mode, transform, rounding, cubic, exclude: see `Kernel`.
+        mode, transform, rounding, cubic, exclude, antialias: see `Kernel`.
     """
-    kernel = Kernel(mode, transform, rounding, cubic, exclude)
+    kernel = Kernel(mode, transform, rounding, cubic, exclude, antialias)
     old = list(x.shape)
     if sizes is None:
         assert scales is not None
@@ -60,23 +62,30 @@ def resize(
     return x
 
 
-def resize_to(x: Tensor, sizes: Tensor, **literals: Any) -> Tensor:
-    """`resize` to sizes that the shape plane computes."""
-    wanted = sizes.tolist()
+def resize_to(x: Tensor, sizes: Tensor, *, axes: list[int] | None = None, **literals: Any) -> Tensor:
+    """`resize` to sizes that the shape plane computes, along `axes` or all of them."""
+    wanted = _every_axis(x, sizes.tolist(), axes, list(x.shape))
     if wanted[1] != x.shape[1]:
         raise ValueError(f"Resize of {x.shape[1]} channels to {wanted[1]}")
     return resize(x, scales=None, sizes=wanted, **literals)
 
 
-def resize_by(x: Tensor, scales: Tensor, **literals: Any) -> Tensor:
-    """`resize` by factors that the shape plane computes."""
-    return resize(x, scales=scales.tolist(), sizes=None, **literals)
+def resize_by(x: Tensor, scales: Tensor, *, axes: list[int] | None = None, **literals: Any) -> Tensor:
+    """`resize` by factors that the shape plane computes, along `axes` or all of them."""
+    return resize(x, scales=_every_axis(x, scales.tolist(), axes, [1.0] * x.dim()), sizes=None, **literals)
+
+
+def _every_axis(x: Tensor, numbers: list[Any], axes: list[int] | None, others: list[Any]) -> list[Any]:
+    if axes is None:
+        return numbers
+    given = {axis % x.dim(): number for axis, number in zip(axes, numbers, strict=True)}
+    return [given.get(axis, other) for axis, other in enumerate(others)]
 
 
 def _torchs_mode(old: list[int], new: list[int], factors: list[float], kernel: Kernel) -> str:
     """The mode of torch that computes the same, and faster; empty where there is none."""
     spatial = list(zip(old, new, factors, strict=True))[2:]
-    if any(before * factor != after for before, after, factor in spatial):
+    if kernel.antialias or any(before * factor != after for before, after, factor in spatial):
         return ""
     if kernel.mode == "nearest":
         doubles = all(factor in (1.0, 2.0, 4.0) for factor in factors) and len(spatial) <= 3
@@ -99,6 +108,10 @@ def build_resize(builder: Builder, node: OnnxNode) -> Value:
     literals = _kernel(node)
     if node.has("scales"):
         return _by_scales(builder, node, node.attribute("scales"), literals)
+    if literals["transform"] == CROP:
+        return build_cropped(builder, node, literals)
+    if node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch" and node.given(3):
+        return build_within(builder, node, literals)
     at = 1 if node.opset < 11 else 2
     if node.given(at) and not node.is_constant(at):
         return _computed(builder, node, resize_by, at, literals)
@@ -115,22 +128,23 @@ def build_resize(builder: Builder, node: OnnxNode) -> Value:
 
 
 def _kernel(node: OnnxNode) -> dict[str, Any]:
-    node.only(*ATTRIBUTES, *INERT, "axes", "extrapolation_value")
-    if changed := [name for name, value in INERT.items() if node.attribute(name, value) != value]:
-        raise Unsupported(f"{node.op} with {', '.join(changed)}")
+    node.only(*ATTRIBUTES)
     mode = node.attribute("mode", "nearest")
     mode = "linear" if node.op == "Upsample" and mode == "bilinear" else mode
     if node.opset < 11:
         return {"mode": _known(mode, TAPS), "transform": "asymmetric", "rounding": "floor"}
-    transform = _known(node.attribute("coordinate_transformation_mode", "half_pixel"), TRANSFORMS)
-    literals = {"mode": _known(mode, TAPS), "transform": transform}
+    transform = _known(node.attribute("coordinate_transformation_mode", "half_pixel"), (*TRANSFORMS, CROP))
+    literals: dict[str, Any] = {"mode": _known(mode, TAPS), "transform": transform}
     if mode == "nearest":
         literals["rounding"] = _known(node.attribute("nearest_mode", "round_prefer_floor"), ROUNDINGS)
     elif node.source.element_type(node.name(0)) not in FLOATING:
         raise Unsupported(f"{node.op} of integers in mode {mode}")
     if mode == "cubic":
         literals["cubic"] = node.attribute("cubic_coeff_a", -0.75)
+    if mode == "cubic" or node.attribute("antialias", 0):
         literals["exclude"] = node.attribute("exclude_outside", 0)
+    if node.attribute("antialias", 0):
+        literals["antialias"] = 1
     return literals
 
 
@@ -170,11 +184,13 @@ def _check_stays(node: OnnxNode, shape: list[Any], sizes: list[Any]) -> None:
 
 
 def _computed(builder: Builder, node: OnnxNode, function: Any, at: int, literals: dict[str, Any]) -> Value:
-    if node.has("axes") or (node.rank(0) or 0) < 3:
-        raise Unsupported(f"{node.op} along axes of computed sizes")
+    rank, axes = node.rank(0) or 0, node.attribute("axes")
+    if rank < 3 or (axes is not None and min(axis % rank for axis in axes) < 2):
+        raise Unsupported(f"{node.op} of other than images to computed sizes")
     if node.opset < 11 and node.op == "Resize" and literals["mode"] == "nearest":
         raise Unsupported("Resize by computed factors, rounded up only where it shrinks")
-    return builder.call(function, node.input(0), node.input(at), **literals)
+    given = {} if axes is None else {"axes": axes}
+    return builder.call(function, node.input(0), node.input(at), **given, **literals)
 
 
 @emits(resize, resize_to, resize_by)
@@ -186,11 +202,7 @@ def emit_resize(out: Emission, call: Call) -> str:
     if out.opset < 11:
         op = "Upsample" if out.opset < 10 else "Resize"
         return out.node(op, [x, _scales(out, call)], name=call.base, mode=literals["mode"])
-    attributes = {"mode": literals["mode"], "coordinate_transformation_mode": literals["transform"]}
-    if literals["mode"] == "nearest":
-        attributes["nearest_mode"] = literals["rounding"]
-    elif literals["mode"] == "cubic":
-        attributes |= {"cubic_coeff_a": literals["cubic"], "exclude_outside": literals["exclude"]}
+    attributes = kernel_attributes(literals)
     by_size = call.node.target is resize_to or literals.get("sizes") is not None
     target = ["", "", _sizes(out, call)] if by_size else ["", _scales(out, call)]
     if out.opset < 13:

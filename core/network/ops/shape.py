@@ -1,21 +1,27 @@
-"""Functions that move elements: reshapes, transposes, slices, joins, pads. What they need is in literals.
+"""Functions that move elements: reshapes, transposes, slices, joins. What they need is in literals.
 
-The literals are what removing channels rewrites: `shape`, `sizes`, `starts`, `ends`, `pads`, `indices`.
+The literals are what removing channels rewrites: `shape`, `sizes`, `starts`, `ends`, `indices`.
 """
 
+import math
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from core.network.limits import check_allocation
-
-TORCH_PAD_MODE = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 
 
 def reshape(x: Tensor, *, shape: list[int], allowzero: int = 0) -> Tensor:
     """-1 is what is left over; 0 copies the size of the same axis unless `allowzero`."""
     sizes = shape if allowzero else [x.shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
+    if 0 in sizes and -1 in sizes:
+        sizes = [_left_over(x, sizes) if size == -1 else size for size in sizes]
     return x.reshape(sizes)
+
+
+def _left_over(x: Tensor, sizes: list[int]) -> int:
+    """What would be left over for -1 if the axes of size 0, where a detector has found nothing, had one element."""
+    return math.prod(size for size in x.shape if size) // math.prod(size for size in sizes if size > 0)
 
 
 def reshape_to(x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Tensor:
@@ -26,10 +32,7 @@ def reshape_to(x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Tensor:
 def flatten(x: Tensor, *, axis: int) -> Tensor:
     """To a matrix: the axes before `axis`, and those from it on."""
     axis = axis + x.dim() if axis < 0 else axis
-    rows = 1
-    for size in x.shape[:axis]:
-        rows *= size
-    return x.reshape(rows, -1) if x.numel() else x.reshape(rows, x.numel() // max(rows, 1))
+    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
 def transpose(x: Tensor, *, perm: list[int]) -> Tensor:
@@ -70,6 +73,7 @@ def tile_by(x: Tensor, repeats: Tensor) -> Tensor:
 
 
 def concat(*tensors: Tensor, axis: int) -> Tensor:
+    check_allocation([sum(tensor.numel() for tensor in tensors)], tensors[0].element_size())
     device = next((tensor.device for tensor in tensors if tensor.device.type != "cpu"), tensors[0].device)
     return torch.cat([tensor.to(device) for tensor in tensors], dim=axis)
 
@@ -77,6 +81,21 @@ def concat(*tensors: Tensor, axis: int) -> Tensor:
 def split(x: Tensor, *, axis: int, sizes: list[int]) -> tuple[Tensor, ...]:
     """Consecutive parts of the given sizes along an axis."""
     return torch.split(x, sizes, dim=axis)
+
+
+def split_by(x: Tensor, sizes: Tensor, *, axis: int, count: int) -> tuple[Tensor, ...]:
+    """`split` into `count` parts of sizes that the shape plane computes."""
+    return split(x, axis=axis, sizes=sizes.tolist())
+
+
+def split_evenly(x: Tensor, *, axis: int, count: int) -> tuple[Tensor, ...]:
+    """`split` into `count` parts of one size, the last of which may be smaller."""
+    return split(x, axis=axis, sizes=even_sizes(x.shape[axis], count))
+
+
+def even_sizes(size: int, count: int) -> list[int]:
+    part = -(-size // count)
+    return [part] * (count - 1) + [size - part * (count - 1)]
 
 
 def slice_(x: Tensor, *, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> Tensor:
@@ -98,6 +117,14 @@ def slice_by(x: Tensor, starts: Tensor, ends: Tensor, *, axes: list[int], steps:
     return slice_(x, starts=starts.reshape(-1).tolist(), ends=ends.reshape(-1).tolist(), axes=axes, steps=steps)
 
 
+def slice_at(
+    x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, steps: Tensor | None = None
+) -> Tensor:
+    """`slice_` of which everything is computed."""
+    along = list(range(len(starts))) if axes is None else axes.tolist()
+    return slice_by(x, starts, ends, axes=along, steps=[1] * len(along) if steps is None else steps.tolist())
+
+
 def gather(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
     """The elements at `indices` along an axis, whose place the axes of `indices` take."""
     axis = axis + x.dim() if axis < 0 else axis
@@ -110,40 +137,7 @@ def gather(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
 
 def take(x: Tensor, *, indices: list[int], axis: int) -> Tensor:
     """`gather` at a literal list of positions: one axis in, one axis out."""
-    return x.index_select(axis, torch.tensor(indices, device=x.device))
-
-
-def pad(x: Tensor, *, pads: list[int], mode: str, value: float) -> Tensor:
-    """ONNX's Pad: sizes before every axis, then after; negative ones crop."""
-    rank = x.dim()
-    pairs = [(pads[axis], pads[axis + rank]) for axis in range(rank)]
-    check_allocation([size + b + a for size, (b, a) in zip(x.shape, pairs, strict=True)], x.element_size())
-    if mode == "constant":
-        return F.pad(x, [size for pair in reversed(pairs) for size in pair], value=value)
-    for axis, (before, after) in enumerate(pairs):
-        x = _pad_axis(x, axis, before, after, mode)
-    return x
-
-
-def _pad_axis(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    """One axis by index, as torch pads only the last three in these modes; what is cropped is gone before."""
-    if not before and not after:
-        return x
-    if before < 0 or after < 0:
-        x = x.narrow(axis, max(-before, 0), max(x.shape[axis] + min(before, 0) + min(after, 0), 0))
-        before, after = max(before, 0), max(after, 0)
-    size = x.shape[axis]
-    positions = torch.arange(-before, size + after, device=x.device)
-    if mode == "edge":
-        positions = positions.clamp(0, size - 1)
-    elif mode == "wrap":
-        positions = positions % size
-    elif size > 1:
-        positions = positions.abs() % (2 * size - 2)
-        positions = torch.where(positions >= size, 2 * size - 2 - positions, positions)
-    else:
-        positions = torch.zeros_like(positions)
-    return x.index_select(axis, positions)
+    return x.index_select(axis, torch.tensor(indices, dtype=torch.int64, device=x.device))
 
 
 def cast(x: Tensor, *, to: torch.dtype, stored: int) -> Tensor:
@@ -181,10 +175,11 @@ def depth_to_space(x: Tensor, *, blocksize: int, mode: str) -> Tensor:
     return x.reshape(n, c // b**2, b, b, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // b**2, h * b, w * b)
 
 
-def space_to_depth(x: Tensor, *, blocksize: int) -> Tensor:
+def space_to_depth(x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
     n, c, h, w = x.shape
     b = blocksize
-    return x.reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4).reshape(n, c * b**2, h // b, w // b)
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    return x.reshape(n, c, h // b, b, w // b, b).permute(order).reshape(n, c * b**2, h // b, w // b)
 
 
 def _clamped(position: int, size: int, lowest: int, highest: int) -> int:

@@ -123,6 +123,14 @@ def test_quantised_convolutions_count_like_others(tmp_path):
     assert (found.macs, found.parameters) == (9 * 5 * 12, 60 + 5)
 
 
+def test_deformable_convolutions_count_like_others(tmp_path):
+    layer = node("DeformConv", "x w o b", group=2, offset_group=1, kernel_shape=[2, 2])
+    constants = {"w": np.ones((6, 2, 2, 2), np.float32), "b": np.ones(6, np.float32)}
+    inputs = {"x": random(1, 4, 4, 4), "o": random(1, 8, 3, 3)}
+    found = costs([layer], inputs, constants, tmp_path, opset=19)
+    assert (found.macs, found.parameters) == (9 * 6 * 8, 48 + 6)
+
+
 def test_integer_products_count_like_others(tmp_path):
     inputs = {"x": np.ones((2, 3), np.uint8)}
     types = {"x": TensorProto.UINT8, "y": TensorProto.INT32}
@@ -171,3 +179,20 @@ def test_half_of_what_torchs_counter_gives(tmp_path, case):
     network = Network.from_proto(shape_inference.infer_shapes(found.source.proto))
     assert found.macs == flops_of(network, inputs) // 2 > 0
     assert found.parameters == sum(p.numel() for p in network.graph.parameters())
+
+
+@pytest.mark.parametrize(("rule", "reads"), [("linear", 4), ("gated", 4), ("delta", 4 + 2), ("gated_delta", 4 + 2)])
+def test_linear_attention_counts_what_is_added_to_the_state_and_read_from_it(tmp_path, rule, reads):
+    """Four query heads, two groups of keys of 5 numbers, values of 3, seven steps."""
+    inputs = {"q": random(1, 7, 4 * 5), "k": random(1, 7, 2 * 5), "v": random(1, 7, 2 * 3)}
+    inputs |= {name: random(1, 7, 2) for name, part in (("g", "gated"), ("b", "delta")) if part in rule}
+    names = " ".join(name if name in inputs else "-" for name in ("q", "k", "v", "past", "g", "b")).rstrip(" -")
+    heads = {"q_num_heads": 4, "kv_num_heads": 2, "update_rule": rule}
+    found = costs([node("LinearAttention", names, "y state", **heads)], inputs, {}, tmp_path, 27)
+    assert found.macs == 7 * 5 * 3 * (2 + reads)
+
+
+def test_a_causal_convolution_counts_its_kernel_at_each_place(tmp_path):
+    inputs, constants = {"x": random(1, 6, 9)}, {"w": random(6, 1, 4)}
+    found = costs([node("CausalConvWithState", "x w", "y state")], inputs, constants, tmp_path, 27)
+    assert found.macs == 6 * 9 * 4

@@ -1,6 +1,8 @@
-"""What every native operator owes: no opaque node, onnxruntime's outputs, and again after it was written anew."""
+"""What every native operator owes: no opaque node, onnxruntime's outputs, again after it was written anew or saved."""
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -45,10 +47,24 @@ def written_anew(network: Network) -> ModelProto:
     return written
 
 
+def assert_saves(network: Network, inputs: Arrays) -> None:
+    """A checkpoint comes back with its layers and outputs, as it is and with other weights."""
+    twin = network.copy()
+    for factor in (1.0, 0.5):
+        with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+            for parameter in twin.graph.parameters():
+                parameter.mul_(factor)
+            twin.save(Path(folder))
+            loaded = Network.load(Path(folder))
+        assert [layer.name for layer in loaded.layers()] == [layer.name for layer in twin.layers()]
+        assert_all_close(in_torch(loaded, inputs), in_torch(twin, inputs))
+
+
 def assert_agrees(model: ModelProto, inputs: Arrays, tolerance: float = 1e-5) -> Network:
-    """Torch computes what onnxruntime does, from the file's nodes and from the ones that we write."""
+    """Torch computes what onnxruntime does, from the file's nodes and from the ones that we write; it can be saved."""
     network = native(model)
     expected = run_onnx(model, dict(inputs), optimised=False)
     assert_all_close(in_torch(network, inputs), expected, tolerance)
     assert_all_close(run_onnx(written_anew(network), dict(inputs), optimised=False), expected, tolerance)
+    assert_saves(network, inputs)
     return network

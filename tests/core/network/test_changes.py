@@ -214,8 +214,8 @@ def test_where_the_opset_cannot_be_raised_weights_are_written_dense():
     )
     network.layer("conv").reparametrise(AffineInt8(integer_kernels=True))
     export = network.export()
-    onnx.checker.check_model(export.model)
-    (found,) = run_onnx(export.model, {"x": random(1, 3, 8, 8)})
+    onnx.checker.check_model(export.proto())
+    (found,) = run_onnx(export.proto(), {"x": random(1, 3, 8, 8)})
     np.testing.assert_allclose(found, in_torch(network, random(1, 3, 8, 8)), rtol=1e-5, atol=1e-5)
     assert export.model.opset_import[0].version == 9
     assert "plain numbers" in export.notes[0]
@@ -395,3 +395,15 @@ def test_a_parameter_among_constants_is_trained_and_written():
     model = assert_written_alike(network, random(2, 4, 3, 3))
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     np.testing.assert_allclose(stored["gain"], constants["gain"] * 3)
+
+
+def test_an_input_that_is_an_output_too_keeps_its_name():
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="fc")]
+    model = model_of(nodes, {"x": ["n", 3]}, ("y", "x", "w"), constants={"w": random(3, 4)})
+    network = Network.from_proto(model)
+    network.layer("fc").weight.data.mul_(2)
+    inputs = {"x": random(2, 3)}
+    y, x, w = run_onnx(network.to_proto(), inputs)
+    np.testing.assert_allclose(y, 2 * inputs["x"] @ random(3, 4), rtol=1e-5)
+    np.testing.assert_array_equal(x, inputs["x"])
+    np.testing.assert_array_equal(w, random(3, 4))

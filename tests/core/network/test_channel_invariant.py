@@ -78,7 +78,7 @@ STAYS = {
 WHOLE = {"cross_attention", "lstm", "gru_with_state"}
 """Of which nothing can go."""
 
-BY_DYNAMO = ["plain", "shufflenet_v1", "yolo", "llama", "vit_sdpa", "lstm_bidirectional", "wavenet"]
+BY_DYNAMO = ["plain", "shufflenet_v1", "yolo", "llama", "vit_sdpa", "torch_encoder", "lstm_bidirectional", "wavenet"]
 """Whose other export is another graph than the first; exporting takes seconds, so the rest is slow."""
 
 
@@ -87,11 +87,7 @@ def case(name: str, exporter: str) -> ParameterSet:
     return pytest.param(name, exporter, id=f"{name}-{exporter}", marks=pytest.mark.slow if is_slow else ())
 
 
-WITHOUT = {("retinanet", "script"), ("retinanet", "dynamo"), ("torch_encoder", "dynamo")}
-"""Where a count of channels stands in a place that does not follow a cut yet: sizes of a Resize, computed or constant,
-and the number of heads that a mask is expanded to."""
-
-CASES = [(name, exporter) for exporter in EXPORTERS for name in STAYS if (name, exporter) not in WITHOUT]
+CASES = [(name, exporter) for exporter in EXPORTERS for name in STAYS]
 every_export = pytest.mark.parametrize("name, exporter", [case(*each) for each in CASES])
 every_cuttable_export = pytest.mark.parametrize(
     "name, exporter", [case(*each) for each in CASES if each[0] not in WHOLE]

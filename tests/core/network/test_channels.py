@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 from torch import Tensor, nn
 
 from core.network.channels import analyse
@@ -19,6 +20,8 @@ from core.network.identities import Identities
 from core.network.network import Network
 from core.network.surgery import remove_units, zero_units
 from core.network.units import Channels
+from tests.core.network.invariants import compare_removal
+from tests.core.network.models import model_of, random
 
 
 def exported(architecture: Callable[[], nn.Module]) -> Network:
@@ -348,3 +351,15 @@ def test_united_identities_are_the_connected_components(edges: list[tuple[int, i
         for b in range(20):
             assert (classes[a] == classes[b]) == (component[a] == component[b])
     assert locks == {int(classes[locked]): "because"}
+
+
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_the_places_of_a_channel_go_with_it(mode: str) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"]),
+        helper.make_node("SpaceToDepth", ["a"], ["b"], blocksize=2, mode=mode),
+        helper.make_node("Conv", ["b", "w2"], ["y"]),
+    ]
+    constants = {"w1": random(5, 3, 1, 1), "w2": random(2, 20, 1, 1)}
+    network = Network.from_proto(model_of(nodes, {"x": ["n", 3, 4, 6]}, constants=constants, opset=28))
+    compare_removal(network, analyse(network).prunable()[[0, 3]], {"x": random(2, 3, 4, 6)}, 1e-5)

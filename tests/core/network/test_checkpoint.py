@@ -164,3 +164,33 @@ def test_a_cut_checkpoint_is_refused(path: Path, tmp_path: Path, file: str):
     (tmp_path / file).write_bytes(data[: len(data) // 2])
     with pytest.raises(ModelError):
         Network.load(tmp_path)
+
+
+def test_a_layer_inside_what_a_node_became_keeps_its_name(tmp_path: Path):
+    """A Gemm with a column as its addend is a layer and an addition."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "column"], ["h"], name="first"),
+        helper.make_node("Gemm", ["h", "w", "column"], ["y"], name="second"),
+    ]
+    model = model_of(nodes, {"x": [3, 5]}, constants={"w": random(5, 5), "column": random(3, 1)})
+    for factor in (1, 2):
+        network = Network.from_proto(model)
+        with torch.no_grad():
+            network.layer("first").weight.mul_(factor)
+        network.save(tmp_path / str(factor))
+        loaded = Network.load(tmp_path / str(factor))
+        assert [layer.name for layer in loaded.layers()] == ["first", "second"]
+        assert torch.equal(loaded.layer("first").weight, network.layer("first").weight)
+
+
+def test_layers_of_a_function_keep_their_names(tmp_path: Path):
+    body = [helper.make_node("MatMul", ["a", "b"], ["c"]), helper.make_node("Relu", ["c"], ["d"])]
+    function = helper.make_function("local", "Dense", ["a", "b"], ["d"], body, [helper.make_opsetid("", 17)])
+    nodes = [helper.make_node("Dense", [x, "w"], [y], domain="local") for x, y in ("xh", "hy")]
+    model = model_of(nodes, {"x": ["n", 5]}, constants={"w": random(5, 5)})
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    network = Network.from_proto(model)
+    network.save(tmp_path)
+    assert [layer.name for layer in Network.load(tmp_path).layers()] == [layer.name for layer in network.layers()]
+    assert len(network.layers()) == 2

@@ -14,7 +14,9 @@ from torch import nn
 
 from core.formulas import AffineInt8, Codebook, Formula, Masked
 from core.network import Network
+from core.network.channels import analyse
 from tests.core.network.agreement import assert_agrees, assert_all_close, in_torch, native
+from tests.core.network.invariants import Subject, check_removal
 from tests.core.network.models import model_of, random, run_onnx
 
 ROWS, WIDTH = 30, 12
@@ -208,3 +210,19 @@ def test_a_copy_has_tensors_of_its_own_and_can_take_the_place():
     assert not np.allclose(in_torch(twin, IDS)[0], in_torch(network, IDS)[0])
     network.become(twin)
     assert_all_close(in_torch(network, IDS), in_torch(twin, IDS), 0)
+
+
+def test_a_matrix_from_the_left_is_a_layer_whose_rows_can_go():
+    """As Mamba multiplies by its steps' projection."""
+    nodes = [
+        helper.make_node("MatMul", ["rows.weight", "x"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["last.weight", "r"], ["y"]),
+    ]
+    constants = {"rows.weight": random(6, 4), "last.weight": random(3, 6, seed=1)}
+    model = model_of(nodes, {"x": ["n", 4, 5]}, constants=constants)
+    network = Network.from_proto(model)
+    assert [(layer.name, layer.out_channels) for layer in network.layers()] == [("rows", 6), ("last", 3)]
+    assert len(analyse(network).prunable()) == 6
+    for seed in range(3):
+        check_removal(Subject(model, {"x": random(2, 4, 5)}), seed)

@@ -127,3 +127,19 @@ def test_large_weights_go_beside_the_model_and_come_back(tmp_path: Path):
     assert np.array_equal(
         network.layer("one").weight.detach().numpy(), onnx.numpy_helper.to_array(model.graph.initializer[0])
     )
+
+
+def test_weights_of_another_size_than_they_declare_are_not_written(tmp_path: Path):
+    model = two_layers()
+    model.graph.initializer[0].raw_data += bytes(4)
+    with pytest.raises(ValueError, match="size that they declare"):
+        write_model(model, tmp_path / "model.onnx")
+
+
+def test_unchanged_weights_of_a_changed_network_are_those_of_the_file():
+    model = two_layers()
+    network = Network.from_proto(model)
+    network.layer("two").weight.data.mul_(2)
+    written = {tensor.name: tensor for tensor in network.to_proto().graph.initializer}
+    for tensor in model.graph.initializer:
+        assert (written[tensor.name].raw_data == tensor.raw_data) == (tensor.name != "two.weight")

@@ -238,7 +238,64 @@ TOLD: dict[str, tuple[Callable[[], ModelProto], type[ModelError], str]] = {
         ModelError,
         "ghost",
     ),
+    "a billion outputs declared": (
+        lambda: model([node("Split", ["x"], ["y", "z"], num_outputs=10**9)]),
+        ModelTooLarge,
+        "Split.*outputs",
+    ),
+    "steps of zero": (
+        lambda: model(
+            [node("Slice", ["x", "zero", "two", "zero", "zero"], ["y"])],
+            [constant("zero", np.array([0])), constant("two", np.array([2]))],
+        ),
+        ModelError,
+        "Slice.*steps of 0",
+    ),
+    "more axes than torch has": (
+        lambda: model([node("Unsqueeze", ["x", "axes"], ["y"])], [constant("axes", np.arange(70))]),
+        ModelError,
+        "Unsqueeze.*axes",
+    ),
+    "no hidden units": (
+        lambda: model(
+            [node("LSTM", ["x", "w", "r"], ["y"])],
+            [constant("w", random(1, 0, 3)), constant("r", random(1, 0, 0))],
+            inputs=[value("x", 2, 1, 3)],
+        ),
+        ModelError,
+        "LSTM.*hidden",
+    ),
 }
+
+TOO_LARGE = {
+    "OneHot": (["whole", "many", "values"], {}),
+    "Einsum": (["large", "large", "large", "x"], {"equation": "a,b,c,de->abcde"}),
+    "AffineGrid": (["theta", "image"], {}),
+    "AveragePool": (["theta"], {"kernel_shape": [2], "pads": [0, 10**10]}),
+}
+"""Operators that make much out of little, by their inputs and attributes."""
+
+
+@pytest.mark.parametrize("op", TOO_LARGE)
+def test_what_would_not_fit_is_told_before_it_is_made(op: str):
+    inputs, attributes = TOO_LARGE[op]
+    constants = [constant("many", np.array(10**12)), constant("values", np.array([0, 1], np.float32))]
+    constants += [constant("large", random(10_000)), constant("image", np.array([1, 1, 10**6, 10**6]))]
+    before = [node("Cast", ["x"], ["whole"], to=TensorProto.INT64), node("Unsqueeze", ["x", "zero"], ["theta"])]
+    made = model([*before, node(op, inputs, ["y"], **attributes)], [*constants, constant("zero", np.array([0]))])
+    made.opset_import[0].version = 20
+    with pytest.raises(ModelTooLarge, match="would take"):
+        Network.from_proto(made).graph(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+def test_the_least_integer_over_minus_one_wraps(op: str):
+    """Processors stop a program that divides so."""
+    least = np.iinfo(np.int64).min
+    inputs = [value("x", 3, kind=TensorProto.INT64)]
+    made = model([node(op, ["x", "c"], ["y"])], [constant("c", np.array([-1, -1, 2]))], inputs=inputs)
+    (found,) = Network.from_proto(made).graph(torch.tensor([least, 7, least]))
+    assert found.tolist() == ([least, -7, least // 2] if op == "Div" else [0, 0, 0])
 
 
 @pytest.mark.parametrize("case", TOLD)

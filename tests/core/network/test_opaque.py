@@ -12,18 +12,18 @@ from modelpress.problem import ModelError
 from tests.core.network.models import model_of, random, run_onnx
 
 
-def with_places() -> onnx.ModelProto:
+def with_integers() -> onnx.ModelProto:
+    """y = b(h as eight bits tell it), where the scale is found at run time."""
     nodes = [
         helper.make_node("Gemm", ["x", "a.weight"], ["h"], transB=1),
-        helper.make_node("Unsqueeze", ["h", "axis"], ["rows"]),
-        helper.make_node("MaxPool", ["rows"], ["values", "places"], kernel_shape=[2], strides=[2]),
-        helper.make_node("Cast", ["places"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Add", ["values", "floats"], ["sums"]),
-        helper.make_node("Flatten", ["sums"], ["z"]),
+        helper.make_node("DynamicQuantizeLinear", ["h"], ["integers", "scale", "zero"]),
+        helper.make_node("Cast", ["integers"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["zero"], ["offset"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["floats", "offset"], ["steps"]),
+        helper.make_node("Mul", ["steps", "scale"], ["z"]),
         helper.make_node("Gemm", ["z", "b.weight"], ["y"], transB=1),
     ]
-    constants = {"a.weight": random(6, 5), "b.weight": random(4, 3), "axis": np.array([1], np.int64)}
-    return model_of(nodes, {"x": ["batch", 5]}, constants=constants)
+    return model_of(nodes, {"x": ["batch", 5]}, constants={"a.weight": random(6, 5), "b.weight": random(4, 6)})
 
 
 def with_branch() -> onnx.ModelProto:
@@ -44,7 +44,7 @@ def with_branch() -> onnx.ModelProto:
     return model
 
 
-MODELS = {"MaxPool": with_places, "If": with_branch}
+MODELS = {"DynamicQuantizeLinear": with_integers, "If": with_branch}
 
 
 @pytest.fixture(params=MODELS)
@@ -93,8 +93,8 @@ def test_its_inputs_may_get_other_names(model: onnx.ModelProto):
     np.testing.assert_allclose(run_onnx(written, {"x": x})[0], before, rtol=1e-5, atol=1e-6)
 
 
-def test_no_gradient_flows_through_it():
-    network = Network.from_proto(with_places())
+def test_no_gradient_flows_through_it(model: onnx.ModelProto):
+    network = Network.from_proto(model)
     network({"x": torch.from_numpy(random(2, 5))})["y"].sum().backward()
     assert network.layer("a").weight.grad is None
     assert network.layer("b").weight.grad is not None
@@ -109,6 +109,21 @@ def test_an_operator_that_onnxruntime_lacks_is_named():
 
 
 def test_a_copy_of_a_network_that_has_run_runs():
-    network = Network.from_proto(with_places())
+    network = Network.from_proto(with_integers())
     x = random(2, 5)
     assert np.array_equal(in_torch(network, x), in_torch(network.copy(), x))
+
+
+def test_a_branch_reads_a_range_of_floats() -> None:
+    """A range's type is its start's, however that is made."""
+    output = helper.make_tensor_value_info("o", TensorProto.FLOAT, None)
+    branch = helper.make_graph([helper.make_node("Identity", ["range"], ["o"])], "branch", [], [output])
+    nodes = [
+        helper.make_node("Constant", [], ["start"], value_float=0.5),
+        helper.make_node("Range", ["start", "limit", "step"], ["range"]),
+        helper.make_node("If", ["yes"], ["z"], then_branch=branch, else_branch=branch),
+        helper.make_node("Mul", ["x", "z"], ["y"]),
+    ]
+    constants = {"limit": np.float32(4), "step": np.float32(1), "yes": np.array(True)}
+    network = Network.from_proto(model_of(nodes, {"x": ["batch", 4]}, constants=constants))
+    np.testing.assert_allclose(in_torch(network, np.ones((2, 4), np.float32)), [[0.5, 1.5, 2.5, 3.5]] * 2)

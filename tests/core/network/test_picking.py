@@ -1,4 +1,4 @@
-"""Einsum, and the functions that pick elements out and put them in, against onnxruntime."""
+"""The functions that pick elements out and put them in, against onnxruntime."""
 
 from typing import Any
 
@@ -6,34 +6,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
+from core.network.channels import analyse
+from core.network.network import Network
 from tests.core.network.agreement import assert_agrees
+from tests.core.network.invariants import (
+    Subject,
+    check_locked_shows,
+    check_neighbours_show,
+    check_removal,
+    locked_because,
+    shares,
+)
 from tests.core.network.models import model_of, random
 
 SHAPE = (3, 4, 5)
 INDICES = np.array([[[0, -1, 2], [1, 1, 0]]])
-
-EQUATIONS = {
-    "bij,bjk->bik": ((2, 3, 4), (2, 4, 5)),
-    "b i j , k j": ((2, 3, 4), (5, 4)),
-    "...ij,...kj->...ik": ((2, 2, 3, 4), (2, 2, 5, 4)),
-    "bhwc,hkc->bhwk": ((2, 3, 4, 5), (3, 6, 5)),
-    "ij->ji": ((3, 4),),
-    "ii->i": ((4, 4),),
-    "i,j,k->ijk": ((2,), (3,), (4,)),
-}
-
-
-@pytest.mark.parametrize("is_constant", [False, True])
-@pytest.mark.parametrize("equation", EQUATIONS)
-def test_einsum(equation: str, is_constant: bool):
-    values = {f"v{k}": random(*shape, seed=k) for k, shape in enumerate(EQUATIONS[equation])}
-    inputs = {name: x for name, x in values.items() if name == "v0" or not is_constant}
-    constants = {name: x for name, x in values.items() if name not in inputs}
-    node = helper.make_node("Einsum", list(values), ["y"], equation=equation)
-    shapes = {name: x.shape for name, x in inputs.items()}
-    assert_agrees(model_of([node], shapes, constants=constants), inputs)
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -55,6 +44,15 @@ PICKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "GatherND": ("GatherND", {"i": np.array([[0, -1], [2, 3]])}, {}),
     "GatherND batch": ("GatherND", {"i": np.array([[1], [0], [-1]])}, {"batch_dims": 1}),
     "ScatterND": ("ScatterND", {"i": np.array([[0], [-1]]), "u": random(2, 4, 5)}, {}),
+    **{
+        f"ScatterND {reduction} {places}": (
+            "ScatterND",
+            {"i": np.array(places), "u": random(len(places), *SHAPE[len(places[0]) :])},
+            {"reduction": reduction},
+        )
+        for reduction in ("add", "mul", "max", "min")
+        for places in ([[0], [-1], [0]], [[2, 3], [-1, -1], [0, 0]])
+    },
     "Trilu": ("Trilu", {}, {}),
     "Trilu lower": ("Trilu", {"k": np.array(-1)}, {"upper": 0}),
     "CumSum exclusive": ("CumSum", {"a": np.array(1)}, {"exclusive": 1}),
@@ -75,3 +73,46 @@ def test_one_hot(axis: int):
     constants = {"depth": np.array([4]), "values": np.array([0.5, 2.0], np.float32)}
     model = model_of([node], {"x": [2, 3]}, constants=constants, types={"x": TensorProto.INT64})
     assert_agrees(model, {"x": np.array([[0, 3, -1], [7, 1, -9]])})
+
+
+def choosing(op: str, axis: int = 2) -> ModelProto:
+    """(batch, channels, places): layers, and four elements of theirs along an axis; in mode back among zeros."""
+    width, sizes = (6, [2, 6, 4]) if axis == 2 else (4, [2, 4, 6])
+    constants: dict[str, Any] = {"v": random(6, 3, 3), "w": random(6, 3, 3, seed=1), "h": random(2, width, 1, seed=2)}
+    constants |= {"k": np.array([4]), "s": np.array(sizes)}
+    constants["i"] = np.random.default_rng(0).integers(0, 6, sizes)
+    places = {"as another": "j", "expanded": "e", "constant": "i"}
+    nodes = [
+        helper.make_node("Conv", ["x", "v"], ["a"]),
+        helper.make_node("Conv", ["x", "w"], ["b"]),
+        helper.make_node("TopK", ["a", "k"], ["t", "j"], axis=axis),
+        helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[3]),
+        helper.make_node("ReduceMean", ["p"], ["m"], axes=[1]),
+        helper.make_node("TopK", ["m", "k"], ["unread", "r"], axis=2),
+        helper.make_node("Expand", ["r", "s"], ["e"]),
+        helper.make_node("GatherElements", ["b", places.get(op, "i")], ["g"], axis=axis),
+        helper.make_node("Shape", ["x"], ["d"]),
+        helper.make_node("Slice", ["d", "zero", "one"], ["n"]),
+        helper.make_node("Concat", ["n", "width", "length"], ["z"], axis=0),
+        helper.make_node("ConstantOfShape", ["z"], ["o"]),
+        helper.make_node("ScatterElements", ["o", "j", "t"], ["u"], axis=axis),
+        helper.make_node("Conv", [{"TopK": "t", "back": "u"}.get(op, "g"), "h"], ["y"]),
+    ]
+    constants |= {"zero": np.array([0]), "one": np.array([1]), "width": np.array([6]), "length": np.array([6])}
+    return model_of(nodes, {"x": ("n" if op == "back" else 2, 3, 8)}, constants=constants)
+
+
+@pytest.mark.parametrize("op", ["TopK", "as another", "expanded", "constant", "back"])
+@pytest.mark.parametrize("seed", range(2))
+def test_channels_pass_what_picks_along_another_axis(op: str, seed: int):
+    subject = Subject(choosing(op), {"x": random(2, 3, 8)})
+    assert sorted(shares(analyse(Network.from_proto(subject.model))).values())[1:] == [1.0] * (1 + (op == "as another"))
+    check_removal(subject, seed)
+    check_neighbours_show(subject, seed)
+
+
+@pytest.mark.parametrize(("op", "reason"), [("TopK", "t sorts it"), ("constant", "g picks from it by number")])
+def test_channels_that_are_picked_from_stay(op: str, reason: str):
+    model = choosing(op, axis=1)
+    assert locked_because(analyse(Network.from_proto(model)))[reason]
+    check_locked_shows(Subject(model, {"x": random(2, 3, 8)}), 0)

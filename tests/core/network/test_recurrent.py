@@ -273,7 +273,7 @@ def test_every_matrix_takes_a_formula(kind: str, name: str, direction: str, tmp_
         assert matrix.formula is formula
     expected = in_torch(network, inputs)
     assert_all_close(run_onnx(network.to_proto(), inputs), expected)
-    assert_all_close(run_onnx(network.export(dense=True).model, inputs), expected)
+    assert_all_close(run_onnx(network.export(dense=True).proto(), inputs), expected)
     train(network, inputs)
     network.save(tmp_path)
     again = Network.load(tmp_path)

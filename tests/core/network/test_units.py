@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from core.network.axis_runs import runs
 from core.network.carriers import Carrier, trimmed
-from core.network.units import remaining_sizes
+from core.network.units import Balance, _parts, remaining_sizes
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.data())
@@ -48,3 +48,10 @@ def test_axes_along_which_nothing_varies_are_left_out() -> None:
     assert trimmed(Carrier((4, 7), ids)).axes == (7,)
     assert trimmed(Carrier((4, 7), ids.T)).axes == (4,)
     assert trimmed(Carrier((4, 7), np.array([[1, 2], [3, 4]]))).axes == (4, 7)
+
+
+def test_a_unit_is_in_the_finest_part_that_its_balances_leave() -> None:
+    halves, quarters = np.array([[0, 1, 2, 3], [4, 5, 6, 7]]), np.array([[2, 3], [0, 1]])
+    parts = _parts([Balance(quarters), Balance(halves)], 9)
+    together = {frozenset(np.flatnonzero(parts == part).tolist()) for part in parts}
+    assert together == {frozenset({0, 1}), frozenset({2, 3}), frozenset({4, 5, 6, 7}), frozenset({8})}

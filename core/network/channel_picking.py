@@ -1,0 +1,60 @@
+"""How identities of channels pass what picks elements of each channel at places of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+
+from core.network.carriers import Carried, Carrier
+from core.network.channel_sizes import follow, is_nothing
+from core.network.identities import Ids
+from core.network.ops.picking import gather_elements, scatter_elements, top_k
+from core.network.trace import Trace, rule
+
+
+@rule(top_k)
+def pass_top_k(trace: Trace, node: fx.Node) -> list[Carried]:
+    """Along an axis without channels: of each channel its largest elements, and where they stand."""
+    x = node.args[0]
+    axis: Any = node.kwargs["axis"]
+    trace.settle(x, axis, f"{trace.name(node)} sorts it")
+    axis %= len(trace.shape(x))
+    kept = [carrier for carrier in trace.carriers(x) if axis not in carrier.axes]
+    return [kept, [carrier.without_zero() for carrier in kept]]
+
+
+@rule(gather_elements, scatter_elements)
+def pass_elements(trace: Trace, node: fx.Node) -> Carried:
+    """Along an axis without channels. Of the others all operands have the same channels, or are cut with them."""
+    rank = len(trace.shape(node))
+    along = int(node.kwargs["axis"]) % rank  # pyright: ignore[reportArgumentType]  # an int literal
+    operands = [arg for arg in node.args if isinstance(arg, fx.Node)]
+    for operand in operands:
+        trace.settle(operand, along, f"{trace.name(node)} picks from it by number")
+    values = [operands[0], *operands[2:]]
+    result = []
+    for axis in set(range(rank)) - {along}:
+        ids = _shared(trace, node, operands, axis)
+        if ids is not None:
+            zero = all(trace.is_zero(value, axis) or is_nothing(trace, value) for value in values)
+            result.append(Carrier((axis,), ids, zero))
+    return result
+
+
+def _shared(trace: Trace, node: fx.Node, operands: list[fx.Node], axis: int) -> Ids | None:
+    """What all operands have along an axis; locked where one can't lose what the others do."""
+    held = [trace.ids(operand, axis) for operand in operands]
+    known = [ids for ids in held if ids is not None]
+    if not known:
+        return None
+    if len({trace.shape(operand)[axis] for operand in operands}) > 1:
+        for ids in known:
+            trace.lock(ids, f"{trace.name(node)} picks from it by number")
+        return None
+    for ids in known[1:]:
+        trace.unite(known[0], ids)
+    others = [operand for operand, ids in zip(operands, held, strict=True) if ids is None]
+    if not all(follow(trace, other, axis - len(trace.shape(node)), known[0]) for other in others):
+        trace.lock(known[0], f"{trace.name(node)} picks from it by what can't be cut")
+    return known[0]

@@ -1,0 +1,152 @@
+"""Numbers that count channels outside of weights: sizes that are computed, and values that follow a cut."""
+
+import io
+import warnings
+
+import onnx
+import pytest
+import torch
+from onnx import ModelProto, TensorProto, helper
+from torch import Tensor, nn
+
+from core.network import Network
+from core.network.channels import analyse
+from tests.core.network.invariants import Subject, check_removal, shares
+from tests.core.network.models import model_of, random
+
+node = helper.make_node
+
+
+def test_sizes_computed_along_very_many_ways_are_followed_once() -> None:
+    """Each of sixty nodes reads the two before it: as many ways lead to the input as the sixtieth Fibonacci number."""
+    widest = [node("Max", [f"s{place}", f"s{place + 1}"], [f"s{place + 2}"]) for place in range(60)]
+    model = model_of(
+        [
+            node("Conv", ["x", "first.weight"], ["a"]),
+            node("Shape", ["x"], ["s0"]),
+            node("Mul", ["s0", "s0"], ["s1"]),
+            *widest,
+            node("Cast", ["s61"], ["scale"], to=TensorProto.FLOAT),
+            node("ReduceMean", ["scale"], ["mean"], keepdims=0),
+            node("Mul", ["a", "mean"], ["b"]),
+            node("Conv", ["b", "last.weight"], ["y"]),
+        ],
+        {"x": ["n", 3, 4, 4]},
+        constants={"first.weight": random(4, 3, 1, 1), "last.weight": random(2, 4, 1, 1)},
+    )
+    subject = Subject(model, {"x": random(2, 3, 4, 4)})
+    assert shares(analyse(Network.from_proto(model)))["first"] == 1.0
+    check_removal(subject, 0)
+
+
+class Shared(nn.Module):
+    """Two layers add the same constant, which is expanded to the batch once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+        self.offset = nn.Parameter(torch.randn(1, 4, 8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.offset.expand(x.shape[0], -1, -1, -1)
+        return self.last((self.second((self.first(x) + bias).relu()) + bias).relu())
+
+
+class HeadsInBatch(nn.Module):
+    """Attention that lays its heads along the batch, as `bmm` wants it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(3, 12) for _ in range(3))
+        self.out = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        q, k, v = (
+            layer(tokens).view(x.shape[0], -1, 3, 4).transpose(1, 2).reshape(x.shape[0] * 3, -1, 4)
+            for layer in (self.q, self.k, self.v)
+        )
+        mixed = (q @ k.transpose(1, 2)).softmax(-1) @ v
+        return self.out(mixed.view(x.shape[0], 3, -1, 4).transpose(1, 2).reshape(x.shape[0], -1, 12))
+
+
+class ScaledByWidth(HeadsInBatch):
+    """Attention whose scale is computed from the width of a head."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        q, k, v = (layer(tokens).view(x.shape[0], -1, 3, 4).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        scale = q.shape[-1] ** 0.5
+        mixed = (q @ k.transpose(2, 3) / scale).softmax(-1) @ v
+        return self.out(mixed.transpose(1, 2).reshape(x.shape[0], -1, 12))
+
+
+class NormalisedApart(nn.Module):
+    """Groups of one channel, which a reshape spreads over more places than it had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 8, 1), nn.GroupNorm(4, 8), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(self.first(x)).relu())
+
+
+class Subsampled(nn.Module):
+    """Every other place of an image whose channels stand last, picked between two reshapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.first(x).flatten(2).transpose(1, 2).relu()
+        return self.last(tokens.view(-1, 8, 8, 4)[:, ::2, ::2].reshape(x.shape[0], -1, 4))
+
+
+class Gated(nn.Module):
+    """Three maps of a convolution's seven are spread over the other four."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 7, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features, gates = self.first(x).split([4, 3], 1)
+        return self.last(sum((features + 1).relu() * gates[:, place : place + 1] for place in range(3)))
+
+
+def exported(architecture: type[nn.Module]) -> ModelProto:
+    """The module as torch writes it for any number of images; NormalisedApart for images of any size too."""
+    axes = {0: "batch", 2: "height", 3: "width"} if architecture is NormalisedApart else {0: "batch"}
+    torch.manual_seed(0)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of itself
+        torch.onnx.export(
+            architecture().eval(),
+            (torch.randn(1, 3, 8, 8),),
+            file,  # pyright: ignore[reportArgumentType]  # this exporter takes a file as well as a path
+            input_names=["x"],
+            dynamic_axes={"x": axes},
+            dynamo=False,
+        )
+    return onnx.load_from_string(file.getvalue())
+
+
+@pytest.mark.parametrize("architecture", [Shared, HeadsInBatch, ScaledByWidth, NormalisedApart, Subsampled])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_sizes_that_count_more_than_channels_follow_a_cut(architecture: type[nn.Module], batch: int) -> None:
+    """Every layer's filters can go but the last one's."""
+    model = exported(architecture)
+    *before, last = shares(analyse(Network.from_proto(model))).values()
+    assert set(before) == {1.0}
+    assert last == 0
+    check_removal(Subject(model, {"x": random(batch, 3, 8, 8)}), 0)
+
+
+def test_a_map_that_is_spread_over_others_stays() -> None:
+    model = exported(Gated)
+    assert list(shares(analyse(Network.from_proto(model))).values()) == [4 / 7, 0]
+    for seed in range(3):
+        check_removal(Subject(model, {"x": random(2, 3, 8, 8)}), seed)
