@@ -6,8 +6,8 @@ Each prints its figures and writes them to `bench/results/NAME.json`.
 import importlib
 import sys
 
-WITHOUT_DATA = ("network", "overhead", "upload", "formulas", "grouping")
-WITH_DATA = ("resnet20",)
+WITHOUT_DATA = ("network", "overhead", "upload", "formulas", "grouping", "channels")
+WITH_DATA = ("resnet20", "architectures")
 
 
 def main() -> None:
