@@ -39,6 +39,7 @@ def check_model(model: ModelProto) -> ModelProto:
     check_functions(model)
     _check_references(model.graph)
     _check_names(model.graph)
+    _check_inputs(model.graph)
     _sort(model.graph)
     run_checker(model)
     return model
@@ -114,6 +115,16 @@ def _check_once(what: str, names: list[str]) -> None:
     if len(set(names)) < len(names):
         name, _ = Counter(names).most_common(1)[0]
         raise ModelError(f"two {what} are called {name!r}")
+
+
+def _check_inputs(graph: GraphProto) -> None:
+    """Data are checked against the axes of an input, and its samples are found along one."""
+    for value in graph.input:
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+            raise ModelError(
+                f"the input {value.name!r} is declared without a shape",
+                hint="Declare its axes; one whose size varies gets a name instead of a number.",
+            )
 
 
 def _sort(graph: GraphProto) -> None:

@@ -122,6 +122,11 @@ TOLD: dict[str, tuple[Callable[[], ModelProto], type[ModelError], str]] = {
         ModelError,
         "name",
     ),
+    "an input without a shape": (
+        lambda: changed(plain(), lambda g: g.input[0].type.tensor_type.ClearField("shape")),
+        ModelError,
+        "'x' is declared without a shape",
+    ),
     "an input without a type": (lambda: changed(plain(), lambda g: g.input[0].ClearField("type")), ModelError, "type"),
     "an input of a thousand axes": (
         lambda: model([node("Relu", ["x"], ["y"])], inputs=[value("x", *[1] * 1000)]),
