@@ -183,8 +183,9 @@ def pass_slice(trace: Trace, node: fx.Node) -> Carried:
         if step != 1:
             trace.lock(whole.ids, f"{trace.name(node)} takes every {step}th of it")
         else:
-            trace.count(node, "starts", place, whole.ids[:start])
-            trace.count(node, "ends", place, whole.ids[:end])
+            for name, bound in (("starts", start), ("ends", end)):
+                beside = whole.ids[bound:] if literals[name][place] < 0 else None
+                trace.count(node, name, place, whole.ids[:bound], beside=beside)
         result = [*(result or []), replace(whole, ids=whole.ids[start:end:step])]
     cut = {carrier.axis for carrier in result or []}
     return [*(result or []), *(c for c in trace.carriers(x) if c.axis not in cut)]

@@ -295,7 +295,9 @@ class Builder:
         tensor = value.tensor
         name = attribute_name(value.name or "constant", self._attributes)
         if trainable:
-            self.root.register_parameter(name, self._parameter(value.name, "", tensor))
+            is_matrix = long_axes(tensor.numpy()) > 1
+            weight = self._parameter(value.name, "", tensor) if is_matrix else nn.Parameter(self.own(tensor))
+            self.root.register_parameter(name, weight)
         else:
             self.root.register_buffer(name, self.own(tensor))
         node = self._add(self.graph.create_node("get_attr", name))

@@ -155,7 +155,7 @@ def _settle(module: nn.Module) -> None:
 
 
 def _recount(network: Network, literal: Literal, removed: NDArray[np.bool_]) -> None:
-    if not removed[literal.ids].any():
+    if not literal.changes(removed):
         return
     free = 1 if literal.node.target in (expand, expand_to) else -1
     kept = free if literal.is_free else literal.kept(removed)

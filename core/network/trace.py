@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, fx, nn
 
-from core.formulas import Formula, formula_of
+from core.formulas import Formula, computed, formula_of
 from core.network.carriers import Axes, Carried, Carrier
 from core.network.identities import Identities, Ids
 from core.network.network import Network
@@ -248,9 +248,11 @@ class Trace:
         found = self._held(owner, name)
         return not isinstance(found, Formula) or found.selectable
 
-    def count(self, node: fx.Node, name: str, position: int | None, ids: Ids, axis: int = 0) -> None:
+    def count(
+        self, node: fx.Node, name: str, position: int | None, ids: Ids, axis: int = 0, beside: Ids | None = None
+    ) -> None:
         """A literal of the node that counts channels."""
-        self.literals.append(Literal(node, name, position, ids, axis))
+        self.literals.append(Literal(node, name, position, ids, axis, beside=beside))
 
     def positions(self, node: fx.Node, name: str, axis_ids: Ids, places: Sequence[int]) -> None:
         """A literal list of the node that names channels by position."""
@@ -286,6 +288,7 @@ class Trace:
     # the end
 
     def _resolved(self) -> Channels:
+        self._hold_shared()
         unit, _ = self.identities.resolve()
         for ids, name in self.blocks:
             if _stays_a_block(unit[ids]):
@@ -305,7 +308,10 @@ class Trace:
                 replace(axis, ids=unit[axis.ids], parts=None if axis.parts is None else unit[axis.parts])
                 for axis in self.parameters
             ],
-            literals=[replace(literal, ids=unit[literal.ids]) for literal in self.literals],
+            literals=[
+                replace(literal, ids=unit[literal.ids], beside=None if literal.beside is None else unit[literal.beside])
+                for literal in self.literals
+            ],
             indices=[replace(indices, axis_ids=unit[indices.axis_ids]) for indices in self.indices],
             drops=[replace(drop, ids=unit[drop.ids]) for drop in self.drops],
             picks=[replace(pick, axis_ids=unit[pick.axis_ids]) for pick in self.picks],
@@ -314,6 +320,30 @@ class Trace:
             layer_names=self._layers,
             approximate=np.unique(np.concatenate(averaged)) if averaged else np.empty(0, dtype=np.int64),
         )
+
+    def _hold_shared(self) -> None:
+        """A tensor that several nodes hold is cut for all of them: its axes stay where one met no channels there."""
+        holders: dict[int, dict[tuple[str, str], fx.Node]] = defaultdict(dict)
+        for node in self.graph.graph.nodes:
+            for owner, name in self._tensors(node):
+                holders[id(self._held(owner, name))][owner, name] = node
+        met = {(axis.owner, axis.tensor, axis.axis) for axis in self.parameters}
+        for axis in list(self.parameters):
+            for place, node in holders[id(self._held(axis.owner, axis.tensor))].items():
+                if (*place, axis.axis) not in met:
+                    self.lock(axis.occurring, f"{self.name(node)} is also used where it can't be cut")
+
+    def _tensors(self, node: fx.Node) -> list[tuple[str, str]]:
+        """What a node holds: the module and the name there, "" being the graph itself."""
+        if node.op == "get_attr":
+            return [("", str(node.target))]
+        if node.op != "call_module":
+            return []
+        found = []
+        for inner, part in self.module(node).named_modules(prefix=str(node.target)):
+            if not isinstance(part, Formula):
+                found += [(inner, name) for name in (*part._parameters, *part._buffers, *computed(part))]
+        return [(owner, name) for owner, name in found if self._held(owner, name) is not None]
 
 
 def _stays_a_block(units: Ids) -> bool:

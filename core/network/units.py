@@ -64,6 +64,8 @@ class Literal:
         length: of the computed shape it is in.
         is_free: whether it becomes what is left over or comes in, because other things than channels count in it.
         is_share: whether it is multiplied by the share that remains, for the same reason.
+        beside: identities that it does not count, and yet is written anew when one of them goes: a number that counts
+            from the other end would be another place then.
     """
 
     node: fx.Node
@@ -74,6 +76,11 @@ class Literal:
     length: int = 0
     is_free: bool = False
     is_share: bool = False
+    beside: Ids | None = None
+
+    def changes(self, removed: NDArray[np.bool_]) -> bool:
+        """Whether the number is another one without the marked channels."""
+        return bool(removed[self.ids].any() or (self.beside is not None and removed[self.beside].any()))
 
     def kept(self, removed: NDArray[np.bool_]) -> int:
         """The size that remains: whole rows go, and of the rows that stay all lose equally many."""

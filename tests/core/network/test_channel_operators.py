@@ -13,6 +13,7 @@ from tests.core.network.invariants import (
     check_locked_shows,
     check_neighbours_show,
     check_removal,
+    compare_removal,
     locked_because,
     shares,
 )
@@ -300,4 +301,62 @@ def test_places_that_reshapes_and_slices_pick_leave_the_channels_behind_them():
     ]
     case = subject(nodes, constants, (BATCH, 16, WIDTH))
     assert whole_layers(case.model) == {"a"}
+    check(case)
+
+
+@pytest.mark.parametrize(("start", "end"), [(-4, 2**31), (0, -4), (-6, -2)])
+def test_a_slice_that_counts_from_the_end_keeps_its_place(start: int, end: int):
+    """Also where none of the channels goes that the number by itself would have been counted by."""
+    constants: dict[str, np.ndarray] = {"start": np.array([start]), "end": np.array([end]), "axis": np.array([1])}
+    width = len(range(8)[start:end])
+    nodes = [
+        conv("x", "features", 8, 3, constants),
+        node("Slice", ["features", "start", "end", "axis"], ["part"]),
+        conv("features", "all", 2, 8, constants),
+        conv("part", "some", 2, width, constants),
+        node("Add", ["all", "some"], ["y"]),
+    ]
+    case = subject(nodes, constants, IMAGE)
+    check(case)
+    network = Network.from_proto(case.model)
+    filters = analyse(network).output_axis("features")
+    assert filters is not None
+    for place in range(8):
+        compare_removal(network, filters.ids[place : place + 1], case.inputs(0))
+
+
+def test_constants_that_an_exporter_merged_are_cut_each_with_its_own_channels():
+    """Scales along one axis, as those of group norms that torch's exporter writes out."""
+    constants: dict[str, np.ndarray] = {"scale": np.ones((8, 1, 1), np.float32) / 2}
+    nodes = [
+        conv("x", "first", 8, 3, constants),
+        node("Mul", ["first", "scale"], ["scaled"]),
+        conv("scaled", "second", 8, 8, constants),
+        node("Mul", ["second", "scale"], ["again"]),
+        conv("again", "y", 2, 8, constants),
+    ]
+    case = subject(nodes, constants, IMAGE)
+    assert whole_layers(case.model) == {"first", "second"}
+    assert len(analyse(Network.from_proto(case.model)).prunable()) == 16
+    check(case)
+
+
+def test_a_table_that_is_also_read_where_nothing_can_be_cut_holds_the_channels():
+    """Added to filters, and to three copies of the input."""
+    constants: dict[str, np.ndarray] = {"table": random(9, 6, 6, seed=30)}
+    nodes = [
+        node("Concat", ["x", "x", "x"], ["copies"], axis=1),
+        node("Add", ["copies", "table"], ["moved"]),
+        conv("moved", "other", 8, 9, constants),
+        conv("x", "features", 9, 3, constants),
+        node("Add", ["features", "table"], ["shifted"]),
+        conv("shifted", "middle", 8, 9, constants),
+        node("Add", ["middle", "other"], ["sum"]),
+        conv("sum", "y", 2, 8, constants),
+    ]
+    case = subject(nodes, constants, IMAGE)
+    assert locked_because(analyse(Network.from_proto(case.model))) == {
+        IS_OUTPUT: {"y"},
+        "table is also used where it can't be cut": {"features"},
+    }
     check(case)
