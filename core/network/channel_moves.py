@@ -10,7 +10,7 @@ from torch import fx
 
 from core.network.carriers import Carried, Carrier
 from core.network.channel_sizes import evaluated, follow, in_every_run
-from core.network.identities import Ids
+from core.network.identities import NONE, Ids
 from core.network.ops import pool, shape
 from core.network.trace import Trace, rule
 from core.network.units import Literal
@@ -184,7 +184,7 @@ def pass_slice(trace: Trace, node: fx.Node) -> Carried:
             trace.lock(whole.ids, f"{trace.name(node)} takes every {step}th of it")
         else:
             for name, bound in (("starts", start), ("ends", end)):
-                beside = whole.ids[bound:] if literals[name][place] < 0 else None
+                beside = whole.ids[bound:] if literals[name][place] < 0 else NONE
                 trace.count(node, name, place, whole.ids[:bound], beside=beside)
         result = [*(result or []), replace(whole, ids=whole.ids[start:end:step])]
     cut = {carrier.axis for carrier in result or []}
@@ -200,6 +200,7 @@ def pass_slice_by(trace: Trace, node: fx.Node) -> Carried:
     places = _same_in_every_run(trace, node)
     if places is not None and len(axes) == 1 and alone(trace, x, axes[0]) is not None:
         assert isinstance(x, fx.Node)
+        trace.chains[node] = x
         return trace.picked(node, x, axes[0] % rank, np.arange(trace.shape(x)[axes[0]])[places])
     for axis in axes:
         trace.settle(x, axis, f"{trace.name(node)} cuts it at computed places")

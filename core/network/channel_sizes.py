@@ -13,14 +13,27 @@ from torch import Tensor, fx
 
 from core.network.axis_runs import runs
 from core.network.carriers import Carrier, trimmed
-from core.network.identities import Ids
-from core.network.ops import shape
+from core.network.identities import NONE, Ids
+from core.network.ops import resize, shape
 from core.network.ops.computed_sizes import place_of_shape
 from core.network.registry import BROADCASTING, ELEMENTWISE
 from core.network.trace import Trace
 from core.network.units import Literal
 
 SIZES = {shape.shape_of, shape.size_of}
+COMPUTED = {
+    shape.reshape_to: (1,),
+    shape.expand_to: (1,),
+    shape.tile_by: (1,),
+    shape.constant_of_shape: (0,),
+    shape.range_: (0, 1, 2),
+    shape.split_by: (1,),
+    shape.slice_by: (1, 2),
+    shape.slice_at: (1, 2, 3, 4),
+    resize.resize_to: (1,),
+}
+"""Which arguments of a node are sizes or places."""
+
 SIZED = {shape.expand, shape.expand_to}
 RESHAPES = {shape.reshape, shape.reshape_to, shape.flatten}
 SPREADING = SIZED | RESHAPES | {shape.slice_, shape.slice_by, shape.transpose, shape.squeeze, shape.unsqueeze}
@@ -113,6 +126,7 @@ def _leave_as_one(trace: Trace, node: fx.Node, axis: int, ids: Ids) -> bool:
         return False
     if len(plain) >= -axis:
         trace.literals.append(Literal(node, "shape", len(plain) + axis, ids, 0, len(plain), is_free=True))
+        trace.laid_out.add((node, len(plain) + axis))
     return True
 
 
@@ -150,22 +164,66 @@ def count_computed(trace: Trace, node: fx.Node, place: int, ids: Ids, axis: int 
     place += len(plain) - len(trace.shape(node))
     if place < 0 or plain[place] in (-1, 0) or (plain[place] == 1 and ids.shape[axis] != 1):
         return True
-    grown = {name: evaluated(trace, target, **{name: 2}) for name in ("channels", "inner", "others")}
+    measured = [carrier.ids.reshape(-1) for carrier, places in moved_by(trace, target) if place in places]
+    beside = np.concatenate([NONE, *measured])
+    grown = {
+        "channels": evaluated(trace, target, channels=2),
+        "inner": evaluated(trace, target, inner=2),
+        "others": evaluated(trace, target, others=2),
+    }
     follows = {name for name, found in grown.items() if found is None or found[place] != plain[place]}
-    if not follows or known == ids.shape[axis]:
-        trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain)))
+    trace.laid_out.add((node, place))
+    is_own = all(set(one.tolist()) == set(ids.reshape(-1).tolist()) for one in measured)
+    if not follows or known == ids.shape[axis] or not (is_own or "others" in follows):
+        trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain), beside=beside))
         return True
     own = grown["inner" if axis else "channels"]
     if own is not None and own[place] == 2 * plain[place]:
+        for one in [] if is_own else measured:
+            trace.same(ids, one, f"{trace.name(node)} is laid out by the size of something else")
         return True
     if node.target is shape.reshape_to and -1 not in plain and not _is_freed(trace, node):
         trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain), is_free=True))
         return True
+    trace.laid_out.discard((node, place))
     longer = grown["others"]
     if follows == {"others"} and longer is not None and longer[place] == 2 * plain[place]:
         trace.literals.append(Literal(node, "shape", place, ids, axis, len(plain), is_share=True))
+        trace.laid_out.add((node, place))
         return True
     return False
+
+
+def moved_by(trace: Trace, target: fx.Node) -> list[tuple[Carrier, set[int]]]:
+    """The carriers whose sizes count in a node of the shape plane, each with the places where they do."""
+    plain = evaluated(trace, target)
+    if plain is None:
+        return []
+    carriers = {id(carrier): carrier for value in sources(target) for carrier in trace.carriers(value)}
+    found = []
+    for carrier in carriers.values():
+        grown = evaluated(trace, target, channels=2, inner=2, of=carrier)
+        if grown is None or len(grown) != len(plain):
+            found.append((carrier, set(range(len(plain)))))
+        elif places := {place for place, size in enumerate(plain) if grown[place] != size}:
+            found.append((carrier, places))
+    return found
+
+
+def hold_sizes(trace: Trace) -> None:
+    """Channels stay whose number lays out values that they are not in, unless that is written anew when they go."""
+    for node in trace.graph.graph.nodes:
+        for place in COMPUTED.get(node.target, ()):
+            if place < len(node.args) and isinstance(node.args[place], fx.Node):
+                _hold_what_moves(trace, node, node.args[place])
+
+
+def _hold_what_moves(trace: Trace, node: fx.Node, numbers: fx.Node) -> None:
+    for carrier, places in moved_by(trace, numbers):
+        if node in trace.chains:
+            trace.pick_anew(trace.chains[node], carrier.ids)
+        elif any((node, place) not in trace.laid_out for place in places):
+            trace.lock(carrier.ids, f"{trace.name(node)} is laid out by its size")
 
 
 def keep_size(trace: Trace, node: fx.Node, place: int) -> bool:
@@ -177,6 +235,7 @@ def keep_size(trace: Trace, node: fx.Node, place: int) -> bool:
     carrier = trace.carrier(node.args[0], place - len(plain))
     assert carrier is not None
     trace.literals.append(Literal(node, "shape", place, carrier.ids, 0, len(plain), is_free=True))
+    trace.laid_out.add((node, place))
     return True
 
 
@@ -191,7 +250,9 @@ def _known_size(trace: Trace, node: fx.Node, place: int) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def evaluated(trace: Trace, node: fx.Node, channels: int = 1, others: int = 1, inner: int = 1) -> list[Any] | None:
+def evaluated(
+    trace: Trace, node: fx.Node, channels: int = 1, others: int = 1, inner: int = 1, of: Carrier | None = None
+) -> list[Any] | None:
     """What a node of the shape plane gives if some axes are so many times as long.
 
     None where it depends on more than sizes and constants.
@@ -200,12 +261,13 @@ def evaluated(trace: Trace, node: fx.Node, channels: int = 1, others: int = 1, i
         channels: how many times an axis with channels is, and of a block the first.
         others: how many times an axis without channels is.
         inner: how many times an axis of a block is that is not its first.
+        of: the only carrier that is meant, if not all are.
     """
     known: dict[fx.Node, Any] = {}
 
     def value(one: fx.Node) -> Any:
         if one not in known:
-            known[one] = _computed(trace, one, (channels, others, inner), value)
+            known[one] = _computed(trace, one, (channels, others, inner), of, value)
         return known[one]
 
     try:
@@ -224,7 +286,7 @@ def in_every_run(trace: Trace, node: Any) -> list[Any] | None:
     return [same[0] if len(set(same)) == 1 else None for same in zip(*found, strict=True)]
 
 
-def _computed(trace: Trace, node: fx.Node, factors: tuple[int, int, int], value: Any) -> Any:
+def _computed(trace: Trace, node: fx.Node, factors: tuple[int, int, int], of: Carrier | None, value: Any) -> Any:
     if node.op == "get_attr":
         return trace.tensor("", str(node.target)).cpu()
     if node.op != "call_function":
@@ -232,17 +294,18 @@ def _computed(trace: Trace, node: fx.Node, factors: tuple[int, int, int], value:
     if node.target is shape.shape_of:
         (source,) = node.all_input_nodes
         bounds: Any = node.kwargs
-        return torch.tensor(_sizes(trace, source, factors)[bounds["start"] : bounds["end"]])
+        return torch.tensor(_sizes(trace, source, factors, of)[bounds["start"] : bounds["end"]])
     if node.target is shape.size_of:
-        return torch.tensor(math.prod(_sizes(trace, node.all_input_nodes[0], factors)))
+        return torch.tensor(math.prod(_sizes(trace, node.all_input_nodes[0], factors, of)))
     assert callable(node.target)
     return node.target(*fx.map_arg(node.args, value), **node.kwargs)
 
 
-def _sizes(trace: Trace, source: fx.Node, factors: tuple[int, int, int]) -> Sequence[int]:
+def _sizes(trace: Trace, source: fx.Node, factors: tuple[int, int, int], of: Carrier | None) -> Sequence[int]:
     """Sizes of a value times the factors of their axes."""
-    first = {carrier.axis for carrier in trace.carriers(source)}
-    behind = {axis for carrier in trace.carriers(source) for axis in carrier.axes[1:]}
+    carriers = [carrier for carrier in trace.carriers(source) if of is None or carrier is of]
+    first = {carrier.axis for carrier in carriers}
+    behind = {axis for carrier in carriers for axis in carrier.axes[1:]}
     kinds = [0 if axis in first else 2 if axis in behind else 1 for axis in range(len(trace.shape(source)))]
     return [size * factors[kind] for kind, size in zip(kinds, trace.shape(source), strict=True)]
 

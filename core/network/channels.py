@@ -26,6 +26,7 @@ from core.network import (  # noqa: F401  they register the rules
     channel_shapes,
     channel_signals,
 )
+from core.network.channel_sizes import hold_sizes
 from core.network.network import Network
 from core.network.shapes import value_shapes
 from core.network.trace import Trace
@@ -41,4 +42,7 @@ def analyse(network: Network, *, approximate: bool = False) -> Channels:
         approximate: also those over which a normalisation averages. Without such a unit it averages over fewer, so
             that removing it is not the same as zeroing it; they are in `Channels.approximate`.
     """
-    return Trace(network, value_shapes(network), approximate).run()
+    trace = Trace(network, value_shapes(network), approximate)
+    trace.run()
+    hold_sizes(trace)
+    return trace.resolved()

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
 
+NONE: Ids = np.empty(0, dtype=np.int64)
+
 
 class Identities:
     """Union-find over channel identities, filled edge by edge and resolved all at once."""

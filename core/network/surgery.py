@@ -40,7 +40,7 @@ def remove_units(network: Network, channels: Channels, units: Iterable[int]) -> 
         _renumber(indices, removed)
     instead: dict[fx.Node, fx.Node] = {}
     for pick in channels.picks:
-        if removed[pick.axis_ids].any():
+        if pick.changes(removed):
             instead[pick.node] = _rewrite(network, pick, instead.get(pick.root, pick.root), removed)
     for drop in channels.drops:
         _leave_out(network, drop, removed)

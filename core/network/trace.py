@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from core.formulas import Formula, computed, formula_of
 from core.network.carriers import Axes, Carried, Carrier
-from core.network.identities import Identities, Ids
+from core.network.identities import NONE, Identities, Ids
 from core.network.network import Network
 from core.network.shuffles import Shuffle, find_shuffles
 from core.network.units import Balance, Channels, Drop, Indices, Literal, ParameterAxis, Pick
@@ -38,6 +38,8 @@ class Trace:
 
     Attributes:
         approximate: whether channels that a normalisation averages over may go.
+        laid_out: places of computed shapes, each with its node, that are right after every cut.
+        chains: nodes that only pick channels, each with the value that it picks from.
     """
 
     def __init__(self, network: Network, shapes: dict[fx.Node, Any], approximate: bool = False) -> None:
@@ -54,11 +56,15 @@ class Trace:
         self.blocks: list[tuple[Ids, str]] = []
         self.steadies: list[tuple[Ids, int, str]] = []
         self.averaged: list[Ids] = []
+        self.alike: list[tuple[Ids, Ids, str]] = []
+        self.laid_out: set[tuple[fx.Node, int]] = set()
+        self.chains: dict[fx.Node, fx.Node] = {}
         self._carried: dict[fx.Node, Any] = {}
         self._weights: dict[tuple[int, int], Ids] = {}
         self._layers = {str(layer.node.target): layer.name for layer in network.layers()}
 
-    def run(self) -> Channels:
+    def run(self) -> None:
+        """Pass every node."""
         shuffles, inner = find_shuffles(self.graph, self.shapes)
         roots = inner | {end: shuffle.root for end, shuffle in shuffles.items()}
         picked: dict[fx.Node, set[int]] = defaultdict(set)
@@ -70,9 +76,9 @@ class Trace:
                     self.lock_all(value, "it is an output of the model")
             elif node in roots and self._has_only(roots[node], picked[roots[node]]):
                 self._carried[node] = self._shuffled(node, shuffles[node]) if node in shuffles else self.blank(node)
+                self.chains[node] = roots[node]
             else:
                 self._carried[node] = self._pass(node)
-        return self._resolved()
 
     def _pass(self, node: fx.Node) -> Any:
         if node.op == "placeholder":
@@ -249,7 +255,7 @@ class Trace:
         return not isinstance(found, Formula) or found.selectable
 
     def count(
-        self, node: fx.Node, name: str, position: int | None, ids: Ids, axis: int = 0, beside: Ids | None = None
+        self, node: fx.Node, name: str, position: int | None, ids: Ids, axis: int = 0, beside: Ids = NONE
     ) -> None:
         """A literal of the node that counts channels."""
         self.literals.append(Literal(node, name, position, ids, axis, beside=beside))
@@ -269,9 +275,20 @@ class Trace:
             for carrier in self.carriers(root)
         ]
 
+    def pick_anew(self, root: fx.Node, ids: Ids) -> None:
+        """What is picked from `root` is picked in other words when one of these goes."""
+        self.picks = [
+            replace(pick, beside=np.concatenate([pick.beside, ids.reshape(-1)])) if pick.root is root else pick
+            for pick in self.picks
+        ]
+
     def balance(self, ids: Ids) -> None:
         """Rows that must keep equally many channels."""
         self.balances.append(ids)
+
+    def same(self, ids: Ids, others: Ids, reason: str) -> None:
+        """These have to be the same channels as those."""
+        self.alike.append((ids, others, reason))
 
     def block(self, ids: Ids, name: str) -> None:
         """Channels that were laid out as a block, which must stay one."""
@@ -287,9 +304,14 @@ class Trace:
 
     # the end
 
-    def _resolved(self) -> Channels:
+    def resolved(self) -> Channels:
+        """The units, once every node is passed."""
         self._hold_shared()
         unit, _ = self.identities.resolve()
+        for ids, others, reason in self.alike:
+            if not np.array_equal(np.unique(unit[ids]), np.unique(unit[others])):
+                for either in (ids, others):
+                    self.identities.lock(either, reason)
         for ids, name in self.blocks:
             if _stays_a_block(unit[ids]):
                 continue
@@ -309,12 +331,11 @@ class Trace:
                 for axis in self.parameters
             ],
             literals=[
-                replace(literal, ids=unit[literal.ids], beside=None if literal.beside is None else unit[literal.beside])
-                for literal in self.literals
+                replace(literal, ids=unit[literal.ids], beside=unit[literal.beside]) for literal in self.literals
             ],
             indices=[replace(indices, axis_ids=unit[indices.axis_ids]) for indices in self.indices],
             drops=[replace(drop, ids=unit[drop.ids]) for drop in self.drops],
-            picks=[replace(pick, axis_ids=unit[pick.axis_ids]) for pick in self.picks],
+            picks=[replace(pick, axis_ids=unit[pick.axis_ids], beside=unit[pick.beside]) for pick in self.picks],
             balances=[Balance(unit[ids]) for ids in self.balances],
             locked=locked,
             layer_names=self._layers,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from core.network.identities import Ids, unit_mask
+from core.network.identities import NONE, Ids, unit_mask
 
 if TYPE_CHECKING:
     from torch import fx
@@ -64,8 +64,8 @@ class Literal:
         length: of the computed shape it is in.
         is_free: whether it becomes what is left over or comes in, because other things than channels count in it.
         is_share: whether it is multiplied by the share that remains, for the same reason.
-        beside: identities that it does not count, and yet is written anew when one of them goes: a number that counts
-            from the other end would be another place then.
+        beside: identities that it does not count, and yet is written anew when one of them goes: it counts from their
+            end, or was computed from their number.
     """
 
     node: fx.Node
@@ -76,11 +76,11 @@ class Literal:
     length: int = 0
     is_free: bool = False
     is_share: bool = False
-    beside: Ids | None = None
+    beside: Ids = field(default_factory=lambda: NONE)
 
     def changes(self, removed: NDArray[np.bool_]) -> bool:
         """Whether the number is another one without the marked channels."""
-        return bool(removed[self.ids].any() or (self.beside is not None and removed[self.beside].any()))
+        return bool(removed[self.ids].any() or removed[self.beside].any())
 
     def kept(self, removed: NDArray[np.bool_]) -> int:
         """The size that remains: whole rows go, and of the rows that stay all lose equally many."""
@@ -99,13 +99,21 @@ def remaining_sizes(kept: NDArray[np.bool_]) -> list[int]:
 
 @dataclass(frozen=True)
 class Pick:
-    """A node that takes channels of `root` by position; where one of them goes it is rewritten as `take`."""
+    """A node that takes channels of `root` by position; where one of them goes it is rewritten as `take`.
+
+    So it is when one of `beside` goes, by whose number it says what it takes.
+    """
 
     node: fx.Node
     root: fx.Node
     axis: int
     axis_ids: Ids
     positions: Ids
+    beside: Ids = field(default_factory=lambda: NONE)
+
+    def changes(self, removed: NDArray[np.bool_]) -> bool:
+        """Whether it takes others, or by other numbers, without the marked channels."""
+        return bool(removed[self.axis_ids].any() or removed[self.beside].any())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 import io
 import warnings
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from core.network import Network
 from core.network.channels import analyse
-from tests.core.network.invariants import Subject, check_removal, shares
+from tests.core.network.invariants import Subject, check_removal, compare_removal, locked_because, shares
 from tests.core.network.models import model_of, random
 
 node = helper.make_node
@@ -150,3 +152,106 @@ def test_a_map_that_is_spread_over_others_stays() -> None:
     assert list(shares(analyse(Network.from_proto(model))).values()) == [4 / 7, 0]
     for seed in range(3):
         check_removal(Subject(model, {"x": random(2, 3, 8, 8)}), seed)
+
+
+class PackedHeads(nn.Module):
+    """torch's own attention, whose packed projection is unpacked by the width of what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Linear(3, 12), nn.Linear(12, 3)
+        self.attention = nn.MultiheadAttention(12, 3, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x.flatten(2).transpose(1, 2))
+        return self.out(self.attention(tokens, tokens, tokens, need_weights=False)[0])
+
+
+def test_a_split_by_the_width_of_another_value_goes_with_neither() -> None:
+    subject = Subject(exported(PackedHeads), {"x": random(1, 3, 8, 8)})
+    assert set(shares(analyse(Network.from_proto(subject.model))).values()) == {0.0, 1.0}
+    remove_one_by_one(subject)
+
+
+def measured(*nodes: onnx.NodeProto, **constants: Any) -> Subject:
+    """Two convolutions of `x` (batch, 3, 4, 4), `a` of 8 channels and `b` of 16, and `width`, the size of `a`."""
+    weights = {"a.weight": random(8, 3, 1, 1), "b.weight": random(16, 3, 1, 1), "y.weight": random(2, 8, 1, 1)}
+    first = [
+        node("Conv", ["x", "a.weight"], ["a"], "a"),
+        node("Conv", ["x", "b.weight"], ["b"], "b"),
+        node("Shape", ["a"], ["sizes"]),
+        node("Slice", ["sizes", "from", "to"], ["row"]),
+        node("ReduceSum", ["row"], ["width"]),  # so that inference gives up on it
+        node("Shape", ["x"], ["batch"], start=0, end=1),
+    ]
+    last = [node("Conv", ["a", "y.weight"], ["y0"], "y"), node("Add", ["y0", "z"], ["y"])]
+    places = {"from": [1], "to": [2]}
+    numbers = {name: np.asarray(value) for name, value in (places | constants).items()}
+    model = model_of([*first, *nodes, *last], {"x": ["n", 3, 4, 4]}, constants=weights | numbers)
+    return Subject(model, {"x": random(2, 3, 4, 4)})
+
+
+def remove_one_by_one(subject: Subject) -> None:
+    """A unit of each group, alone."""
+    network = Network.from_proto(subject.model)
+    for group in analyse(network).groups:
+        compare_removal(network, group.units[:1], subject.inputs(0))
+
+
+def test_a_reshape_by_the_width_of_another_value_goes_with_neither() -> None:
+    """(batch, 16, 4, 4) as (batch, 8, 2, 4, 4)."""
+    subject = measured(
+        node("Concat", ["batch", "width", "rest"], ["shape"], axis=0),
+        node("Reshape", ["b", "shape"], ["parts"]),
+        node("ReduceSum", ["parts", "axes"], ["z"], keepdims=0),
+        rest=[2, 4, 4],
+        axes=[1, 2],
+    )
+    remove_one_by_one(subject)
+    subject = measured(
+        node("Concat", ["batch", "width", "rest"], ["shape"], axis=0),
+        node("Reshape", ["b", "shape"], ["parts"]),
+        node("ReduceMax", ["parts"], ["most"], axes=[2], keepdims=0),
+        node("Conv", ["most", "z.weight"], ["z"], "z"),
+        rest=[2, 4, 4],
+        **{"z.weight": random(2, 8, 1, 1)},
+    )
+    remove_one_by_one(subject)
+
+
+def test_a_width_that_lays_out_the_input_goes_and_the_layout_stays() -> None:
+    subject = measured(
+        node("Concat", ["batch", "width", "rest"], ["shape"], axis=0),
+        node("Reshape", ["x", "shape"], ["parts"]),
+        node("ReduceMax", ["parts"], ["z"], axes=[1, 2, 3], keepdims=1),
+        rest=[6, 1],
+    )
+    assert shares(analyse(Network.from_proto(subject.model)))["a"] == 1.0
+    remove_one_by_one(subject)
+
+
+def test_a_width_that_numbers_are_repeated_by_stays() -> None:
+    subject = measured(
+        node("Concat", ["batch", "one", "width", "one"], ["shape"], axis=0),
+        node("Expand", ["number", "shape"], ["numbers"]),
+        node("ReduceSum", ["numbers", "axes"], ["z"]),
+        one=[1],
+        number=np.full((1, 1, 1, 1), 0.5, np.float32),
+        axes=[1, 2, 3],
+    )
+    assert locked_because(analyse(Network.from_proto(subject.model))) == {
+        "it is an output of the model": {"y"},
+        "numbers is laid out by its size": {"a"},
+    }
+
+
+def test_a_width_that_says_where_another_value_is_cut_moves_nothing() -> None:
+    """The first eight of sixteen, by the width of what has eight."""
+    subject = measured(
+        node("Slice", ["b", "zero", "width", "one"], ["part"]),
+        node("Conv", ["part", "z.weight"], ["z"], "z"),
+        zero=[0],
+        one=[1],
+        **{"z.weight": random(2, 8, 1, 1)},
+    )
+    remove_one_by_one(subject)
