@@ -9,7 +9,7 @@ import numpy as np
 from torch import fx
 
 from core.network.carriers import Carried, Carrier
-from core.network.channel_sizes import evaluated, follow, in_every_run
+from core.network.channel_sizes import copies, evaluated, follow, in_every_run
 from core.network.identities import NONE, Ids
 from core.network.ops import pool, shape
 from core.network.trace import Trace, rule
@@ -270,14 +270,15 @@ def _row(trace: Trace, node: fx.Node, block: Carrier, axis: int, index: int) -> 
     return replace(block, axes=block.axes[:place] + block.axes[place + 1 :], ids=block.ids.take(index, axis=place))
 
 
-@rule(shape.tile)
+@rule(shape.tile, shape.tile_by)
 def pass_tile(trace: Trace, node: fx.Node) -> Carried:
     """Copies of a channel go with it."""
     x = node.args[0]
-    repeats: Any = node.kwargs["repeats"]
-    for axis, times in enumerate(repeats):
-        if times != 1:
+    given: Any = node.kwargs["repeats"] if node.target is shape.tile else in_every_run(trace, node.args[1])
+    for axis in range(len(trace.shape(x))):
+        if given is None or given[axis] != 1:
             alone(trace, x, axis)
+    repeats = copies(trace, node)
     return [
         carrier if carrier.is_block else replace(carrier, ids=np.tile(carrier.ids, repeats[carrier.axis]))
         for carrier in trace.carriers(x)

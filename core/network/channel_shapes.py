@@ -9,7 +9,15 @@ from torch import fx
 
 from core.network.axis_runs import Run, runs
 from core.network.carriers import Carried, Carrier, trimmed
-from core.network.channel_sizes import count_computed, depends_on_channels, depends_on_rows, keep_size, sources
+from core.network.channel_sizes import (
+    count_computed,
+    depends_on_channels,
+    depends_on_rows,
+    evaluated,
+    keep_size,
+    moved_by,
+    sources,
+)
 from core.network.ops import shape
 from core.network.tensors import FLOATS
 from core.network.trace import Trace, rule
@@ -135,7 +143,25 @@ def _expansion_counted(trace: Trace, node: fx.Node, carrier: Carrier, axis: int)
     return True
 
 
-@rule(shape.shape_of, shape.size_of, shape.constant_of_shape, shape.range_)
+@rule(shape.constant_of_shape)
+def pass_filled(trace: Trace, node: fx.Node) -> Carried:
+    """A size that is the number of some channels gives it these channels, as in zeros like another value."""
+    target = node.args[0]
+    assert isinstance(target, fx.Node)
+    sizes, found = trace.shape(node), moved_by(trace, target)
+    shared = [place for _, places in found for place in places]
+    result = []
+    for carrier, places in found:
+        grown = evaluated(trace, target, channels=2, of=carrier)
+        place = min(places)
+        is_count = grown is not None and grown[place] == 2 * sizes[place] == 2 * carrier.ids.size
+        if is_count and not carrier.is_block and len(places) == shared.count(place) == 1:
+            trace.laid_out.add((node, place))
+            result.append(Carrier((place,), carrier.ids, zero=not node.kwargs["value"]))
+    return result
+
+
+@rule(shape.shape_of, shape.size_of, shape.range_)
 def pass_shape(trace: Trace, node: fx.Node) -> Carried:
     """Sizes that are computed follow the cut by themselves."""
     return []

@@ -52,6 +52,8 @@ def follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids, reader: fx.Node 
     if len(operand.users) > 1 and operand.target in SIZED and _leave_as_one(trace, operand, axis, ids):
         return True
     others = [user for user in operand.users if user is not reader and user.target not in SIZES]
+    if trace.carrier(operand, axis) is not None:
+        return False
     if any(trace.is_passed(other) for other in others) or not _follow(trace, operand, axis, ids):
         return False
     if len(operand.users) > 1:
@@ -71,6 +73,13 @@ def _follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids) -> bool:
         return _follow_reshape(trace, operand, axis, ids)
     if operand.target in SIZED:
         return _expand_to_fewer(trace, operand, axis, ids)
+    if operand.target in (shape.tile, shape.tile_by):
+        return _follow_copies(trace, operand, axis, ids)
+    if operand.target in MOVED:
+        source = operand.args[0]
+        assert isinstance(source, fx.Node)
+        before = MOVED[operand.target](trace, operand, len(trace.shape(operand)) + axis)
+        return before is not None and follow(trace, source, before - len(trace.shape(source)), ids, operand)
     if operand.target in ELEMENTWISE or operand.target in BROADCASTING or operand.target is shape.cast:
         parts = [
             part
@@ -81,6 +90,64 @@ def _follow(trace: Trace, operand: fx.Node, axis: int, ids: Ids) -> bool:
             trace.ids(part, axis) is None and follow(trace, part, axis, ids, operand) for part in parts
         )
     return False
+
+
+def _before_transpose(trace: Trace, node: fx.Node, place: int) -> int | None:
+    perm: Any = node.kwargs["perm"]
+    return perm[place]
+
+
+def _before_unsqueeze(trace: Trace, node: fx.Node, place: int) -> int | None:
+    rank = len(trace.shape(node))
+    axes: Any = node.kwargs["axes"]
+    new = {axis % rank for axis in axes}
+    return None if place in new else place - sum(axis < place for axis in new)
+
+
+def _before_squeeze(trace: Trace, node: fx.Node, place: int) -> int | None:
+    sizes = trace.shape(node.args[0])
+    axes: Any = node.kwargs["axes"]
+    gone = {axis for axis, size in enumerate(sizes) if size == 1} if axes is None else {a % len(sizes) for a in axes}
+    return [axis for axis in range(len(sizes)) if axis not in gone][place]
+
+
+def _before_slice(trace: Trace, node: fx.Node, place: int) -> int | None:
+    rank = len(trace.shape(node))
+    axes: Any = node.kwargs["axes"]
+    return None if place in {axis % rank for axis in axes} else place
+
+
+def _before_gather(trace: Trace, node: fx.Node, place: int) -> int | None:
+    x, indices = node.args
+    axis = int(node.kwargs["axis"]) % len(trace.shape(x))  # pyright: ignore[reportArgumentType]  # an int literal
+    grown = len(trace.shape(indices)) - 1
+    if place < axis:
+        return place
+    return place - grown if place > axis + grown else None
+
+
+MOVED = {
+    shape.transpose: _before_transpose,
+    shape.unsqueeze: _before_unsqueeze,
+    shape.squeeze: _before_squeeze,
+    shape.slice_: _before_slice,
+    shape.slice_by: _before_slice,
+    shape.gather: _before_gather,
+}
+"""Where an axis of a result was before; None for one that was not there, or was picked from."""
+
+
+def _follow_copies(trace: Trace, node: fx.Node, axis: int, ids: Ids) -> bool:
+    """What is copied is cut where all copies are cut alike."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    rows = ids.reshape(copies(trace, node)[axis], -1)
+    return bool((rows == rows[:1]).all()) and follow(trace, source, axis, rows[0].copy(), node)
+
+
+def copies(trace: Trace, node: fx.Node) -> list[int]:
+    """How often a tile repeats each axis."""
+    return [after // max(before, 1) for before, after in zip(trace.shape(node.args[0]), trace.shape(node), strict=True)]
 
 
 def _follow_reshape(trace: Trace, node: fx.Node, axis: int, ids: Ids) -> bool:

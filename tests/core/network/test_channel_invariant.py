@@ -78,6 +78,10 @@ STAYS = {
 WHOLE = {"cross_attention", "lstm", "gru_with_state"}
 """Of which nothing can go."""
 
+FREER = {"llama": 2, "llama_sdpa": 2}
+"""Units that a cut may free: where one head of keys is left in each of two layers, it is read by two heads of queries,
+which can go one by one from then on."""
+
 BY_DYNAMO = ["plain", "shufflenet_v1", "yolo", "llama", "vit_sdpa", "torch_encoder", "lstm_bidirectional", "wavenet"]
 """Whose other export is another graph than the first; exporting takes seconds, so the rest is slow."""
 
@@ -114,7 +118,7 @@ def test_everything_is_prunable_but_what_must_stay(name: str, exporter: str):
 @every_cuttable_export
 def test_units_zeroed_are_units_removed(name: str, exporter: str):
     for seed in range(2):
-        check_removal(subject(name, exporter), seed)
+        check_removal(subject(name, exporter), seed, freer=FREER.get(name, 0))
 
 
 @every_cuttable_export

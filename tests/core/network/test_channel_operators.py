@@ -360,3 +360,104 @@ def test_a_table_that_is_also_read_where_nothing_can_be_cut_holds_the_channels()
         "table is also used where it can't be cut": {"features"},
     }
     check(case)
+
+
+def heads_of(name: str, perm: list[int]) -> list[NodeProto]:
+    """(batch, places, heads * width) laid out by heads."""
+    return [
+        node("Reshape", [name, "heads"], [f"{name}_heads"]),
+        node("Transpose", [f"{name}_heads"], [f"{name}_apart"], perm=perm),
+    ]
+
+
+def test_keys_that_are_repeated_for_every_head_are_repeated_for_fewer():
+    """One head of keys and values, expanded to those of the queries (multi-query attention)."""
+    nodes, constants = projections(q=HEADS * HEAD, k=HEAD, v=HEAD)
+    constants |= {"heads": np.array([0, 0, HEADS, HEAD]), "one": np.array([1])}
+    constants |= {"wide": np.array([1, HEADS, 1, 1]), "merged": np.array([0, 0, HEADS * HEAD])}
+    constants["w_o"] = random(HEADS * HEAD, 3, seed=7)
+    nodes += [
+        *heads_of("q", [0, 2, 1, 3]),
+        node("Unsqueeze", ["k", "one"], ["k1"]),
+        node("Expand", ["k1", "wide"], ["k2"]),
+        node("Transpose", ["k2"], ["k3"], perm=[0, 1, 3, 2]),
+        node("MatMul", ["q_apart", "k3"], ["scores"]),
+        node("Softmax", ["scores"], ["weights"], axis=-1),
+        node("Unsqueeze", ["v", "one"], ["v1"]),
+        node("Expand", ["v1", "wide"], ["v2"]),
+        node("MatMul", ["weights", "v2"], ["read"]),
+        node("Transpose", ["read"], ["back"], perm=[0, 2, 1, 3]),
+        node("Reshape", ["back", "merged"], ["flat"]),
+        node("MatMul", ["flat", "w_o"], ["y"], "o"),
+    ]
+    case = subject(nodes, constants, (BATCH, PLACES, WIDTH))
+    assert "q" in whole_layers(case.model)
+    assert len(analyse(Network.from_proto(case.model)).prunable()) == HEADS
+    check(case)
+
+
+@pytest.mark.parametrize("times", ["computed", "given"])
+def test_a_table_of_every_head_that_is_copied_for_each_sample_is_cut_with_the_heads(times: str):
+    """Heads lie along the batch, as DeBERTa's; keys of relative positions are the same for all samples."""
+    nodes, constants = projections(q=HEADS * HEAD)
+    constants |= {"heads": np.array([0, 0, HEADS, HEAD]), "table": random(HEADS, 7, HEAD, seed=5)}
+    constants |= {"bmm": np.array([-1, PLACES, HEAD]), "back": np.array([-1, HEADS, PLACES, 7])}
+    constants |= {"ones": np.array([1, 1]), "merged": np.array([0, 0, HEADS * 7])}
+    constants |= {"repeats": np.array([BATCH, 1, 1]), "w_o": random(HEADS * 7, 3, seed=7)}
+    computed = [node("Shape", ["x"], ["batch"], start=0, end=1), node("Concat", ["batch", "ones"], ["by"], axis=0)]
+    nodes += [
+        *heads_of("q", [0, 2, 1, 3]),
+        node("Reshape", ["q_apart", "bmm"], ["q1"]),
+        *(computed if times == "computed" else []),
+        node("Tile", ["table", "by" if times == "computed" else "repeats"], ["tables"]),
+        node("Transpose", ["tables"], ["turned"], perm=[0, 2, 1]),
+        node("MatMul", ["q1", "turned"], ["scores"]),
+        node("Reshape", ["scores", "back"], ["apart"]),
+        node("Softmax", ["apart"], ["weights"], axis=-1),
+        node("Transpose", ["weights"], ["last"], perm=[0, 2, 1, 3]),
+        node("Reshape", ["last", "merged"], ["flat"]),
+        node("MatMul", ["flat", "w_o"], ["y"], "o"),
+    ]
+    case = subject(nodes, constants, (BATCH, PLACES, WIDTH))
+    if times == "computed":
+        case.model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    assert whole_layers(case.model) == {"q"}
+    check(case)
+
+
+@pytest.mark.parametrize("start", ["zeros", "zeros_like"])
+def test_a_state_that_is_written_step_by_step_has_the_channels_of_every_step(start: str):
+    """As RWKV's, whose exporter writes each step by a ScatterND into zeros, of which it also asks the sizes."""
+    nodes, constants = projections(k=8, r=8)
+    constants |= {"zeros": np.zeros((BATCH, PLACES, 8), np.float32), "w_o": random(8, 3, seed=7)}
+    constants |= {"scale": random(8, seed=9), "second": np.array(1)}
+    state = start
+    nodes += [
+        node("Shape", ["k"], ["sizes"]),
+        node("ConstantOfShape", ["sizes"], ["zeros_like"]),
+        node("Gather", [start, "second"], ["row"], axis=1),
+        node("Shape", ["row"], ["row_sizes"]),
+    ]
+    for step in range(2):
+        constants[f"at{step}"] = np.array([[row, 2 * step] for row in range(BATCH)])
+        constants[f"step{step}"] = np.array(step)
+        nodes += [
+            node("Gather", ["k", f"step{step}"], [f"k{step}"], axis=1),
+            node("Mul", [f"k{step}", "scale"], [f"s{step}"]),
+            node("Expand", [f"s{step}", "row_sizes"], [f"e{step}"]),
+            node("ScatterND", [state, f"at{step}", f"e{step}"], [f"state{step}"]),
+        ]
+        state = f"state{step}"
+    nodes += [node("Mul", [state, "r"], ["gated"]), node("MatMul", ["gated", "w_o"], ["y"], "o")]
+    case = subject(nodes, constants, (BATCH, PLACES, WIDTH))
+    assert whole_layers(case.model) == {"k", "r"}
+    check(case)
+
+
+def test_elements_that_are_picked_by_several_numbers_have_the_channels_behind_them():
+    nodes, constants = projections(k=8)
+    constants |= {"w_o": random(8, 3, seed=7), "at": np.array([[[0, 1], [1, 4]], [[1, 0], [0, 0]]])}
+    nodes += [node("GatherND", ["k", "at"], ["picked"]), node("MatMul", ["picked", "w_o"], ["y"], "o")]
+    case = subject(nodes, constants, (BATCH, PLACES, WIDTH))
+    assert whole_layers(case.model) == {"k"}
+    check(case)
