@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from core.network.axis_runs import runs
 from core.network.carriers import Carrier, trimmed
 from core.network.identities import NONE, Ids
-from core.network.ops import resize, shape
+from core.network.ops import picking, resize, shape
 from core.network.ops.computed_sizes import place_of_shape
 from core.network.registry import BROADCASTING, ELEMENTWISE
 from core.network.trace import Trace
@@ -31,6 +31,9 @@ COMPUTED = {
     shape.slice_by: (1, 2),
     shape.slice_at: (1, 2, 3, 4),
     resize.resize_to: (1,),
+    picking.top_k: (1,),
+    picking.one_hot: (1,),
+    picking.trilu: (1,),
 }
 """Which arguments of a node are sizes or places."""
 

@@ -255,3 +255,19 @@ def test_a_width_that_says_where_another_value_is_cut_moves_nothing() -> None:
         **{"z.weight": random(2, 8, 1, 1)},
     )
     remove_one_by_one(subject)
+
+
+def test_a_width_that_says_how_many_are_taken_stays() -> None:
+    """The eight largest of the input's numbers."""
+    subject = measured(
+        node("Flatten", ["x"], ["numbers"]),
+        node("TopK", ["numbers", "width"], ["largest", "places"]),
+        node("ReduceSum", ["largest", "one"], ["sum"]),
+        node("Reshape", ["sum", "image"], ["z"]),
+        one=[1],
+        image=[-1, 1, 1, 1],
+    )
+    assert locked_because(analyse(Network.from_proto(subject.model))) == {
+        "it is an output of the model": {"y"},
+        "largest is laid out by its size": {"a"},
+    }
