@@ -1,10 +1,11 @@
-"""Functions that a model brings along: how much they unfold to, before anything unfolds them."""
+"""Functions that a model brings along: how much they unfold to, and what they become when they are unfolded."""
 
 import onnx
 from onnx import FunctionProto, ModelProto, NodeProto
+from onnx.inliner import inline_local_functions
 
 from core.network import limits
-from core.network.protos import all_graphs, subgraphs
+from core.network.protos import all_graphs, all_nodes, subgraphs
 from modelpress.problem import ModelError, ModelTooLarge
 
 Key = tuple[str, str, str]
@@ -17,7 +18,7 @@ def check_functions(model: ModelProto) -> None:
     Raises:
         ModelError: naming the function. ModelTooLarge
     """
-    functions = {(function.domain, function.name, function.overload): function for function in model.functions}
+    functions = {_key(function): function for function in model.functions}
     for domain, name, _ in functions:
         if domain in STANDARD and onnx.defs.has(name, ""):
             raise ModelError(f"the function {name} has the name of a standard operator", hint="Give it another name.")
@@ -27,6 +28,25 @@ def check_functions(model: ModelProto) -> None:
     total = sum(sizes.get(_called(node), 1) for graph in all_graphs(model.graph) for node in graph.node)
     if total > limits.MAX_NODES:
         raise ModelTooLarge(f"the model's functions unfold to more than {limits.MAX_NODES:,} nodes")
+
+
+def unfolded(model: ModelProto) -> ModelProto:
+    """The model without functions: each call replaced by what the function does; itself where there are none.
+
+    onnx's inliner knows no default values of attributes, so that calls are given them before.
+    """
+    if not model.functions:
+        return model
+    defaults = {_key(function): function.attribute_proto for function in model.functions if function.attribute_proto}
+    if defaults:
+        copy = ModelProto()
+        copy.CopyFrom(model)
+        model = copy
+        for node in all_nodes(model):
+            given = {attribute.name for attribute in node.attribute}
+            left_out = [one for one in defaults.get(_called(node), ()) if one.name not in given]
+            node.attribute.extend(left_out)
+    return inline_local_functions(model)
 
 
 def _size(key: Key, functions: dict[Key, FunctionProto], sizes: dict[Key, int], callers: list[Key]) -> int:
@@ -40,6 +60,10 @@ def _size(key: Key, functions: dict[Key, FunctionProto], sizes: dict[Key, int], 
         within = [*callers, key]
         sizes[key] = sum(_size(call, functions, sizes, within) if call in functions else 1 for call in calls)
     return sizes[key]
+
+
+def _key(function: FunctionProto) -> Key:
+    return function.domain, function.name, function.overload
 
 
 def _called(node: NodeProto) -> Key:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, TypeProto
-from onnx.inliner import inline_local_functions
 from onnx.shape_inference import InferenceError
 
+from core.network.functions import unfolded
 from core.network.protos import all_graphs, bound_names, captured, opset_of
 from core.network.runtime import value_types
 from core.network.sizes import elements
@@ -35,7 +35,7 @@ class Source:
 
     def __init__(self, proto: ModelProto) -> None:
         self.proto = proto
-        self.model = inline_local_functions(proto) if proto.functions else proto
+        self.model = unfolded(proto)
         graph = self.model.graph
         self.nodes: list[NodeProto] = list(graph.node)
         self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}

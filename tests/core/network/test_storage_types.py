@@ -7,6 +7,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from core.network import Network
+from tests.core.network.agreement import assert_agrees
 from tests.core.network.models import model_of, random, run_onnx
 
 FLOAT, INT8, UINT8 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.UINT8
@@ -134,6 +135,20 @@ def test_a_function_of_the_file_is_looked_into():
     (found,) = run_onnx(network.to_proto(), {"x": x})
     np.testing.assert_allclose(found, 2 * run_onnx(model, {"x": x})[0], rtol=1e-5)
     np.testing.assert_allclose(found, network({"x": torch.from_numpy(x)})["y"].detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("given", [{}, {"alpha": 0.75}])
+def test_a_function_called_without_an_attribute_takes_its_default(given: dict[str, float]):
+    node = helper.make_node("LeakyRelu", ["p"], ["q"])
+    attribute = onnx.AttributeProto(name="alpha", ref_attr_name="alpha", type=onnx.AttributeProto.FLOAT)
+    node.attribute.append(attribute)
+    imports = [helper.make_opsetid("", 17)]
+    default = helper.make_attribute("alpha", 0.25)
+    function = helper.make_function("own", "Leak", ["p"], ["q"], [node], imports, [], [default])
+    model = model_of([helper.make_node("Leak", ["x"], ["y"], domain="own", **given)], {"x": [5]})
+    model.functions.append(function)
+    model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 5
+    assert_agrees(model, {"x": random(5)})
 
 
 def test_an_output_need_not_say_its_rank():
