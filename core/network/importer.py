@@ -27,6 +27,7 @@ from core.network.runtime import described, is_held
 from core.network.source import RANDOM, Source
 from core.network.tables import long_axes, looks_trained
 from core.network.tensors import is_stored_alike, stored_tensor, to_torch
+from core.network.unsigned import check_unsigned
 from core.network.unsupported import Unsupported
 from core.network.values import Constant, Value
 from modelpress.problem import ModelError, ModelTooLarge
@@ -178,10 +179,12 @@ class Builder:
         return {name: self._value(name) for name in names if name in self.values or is_held(self.source.type(name))}
 
     def _check_held(self, index: int) -> None:
-        """Raise Unsupported where a value that goes in or comes out is nothing that torch can hold."""
-        for name in [*self.source.needs(index), *filter(None, self.source.nodes[index].output)]:
+        """Raise Unsupported where a value that goes in or comes out is nothing that torch can hold or compute with."""
+        names = [*self.source.needs(index), *filter(None, self.source.nodes[index].output)]
+        for name in names:
             if not is_held(kind := self.source.type(name)):
                 raise Unsupported(f"torch can't hold a {described(kind)}")
+        check_unsigned(self.source.nodes[index].op_type, {self.source.element_type(name) for name in names})
 
     def _value(self, name: str) -> Value:
         if name not in self.values:

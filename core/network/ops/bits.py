@@ -1,7 +1,6 @@
 """Functions of integers bit by bit."""
 
 import torch
-from onnx import TensorProto
 from torch import Tensor
 
 from core.network.emission import Emission
@@ -10,11 +9,8 @@ from core.network.onnx_node import OnnxNode
 from core.network.ops.arithmetic import join
 from core.network.ops.simple import broadcasting
 from core.network.registry import BROADCASTING, ELEMENTWISE, Call, emits, operator
-from core.network.unsupported import Unsupported
+from core.network.unsigned import check_wraps
 from core.network.values import Value
-
-WIDENED = (TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64)
-"""Types whose values are kept in wider ones, where bits above the top would appear."""
 
 
 def bitwise_and(a: Tensor, b: Tensor) -> Tensor:
@@ -42,7 +38,6 @@ ELEMENTWISE.add(torch.bitwise_not)
 
 @operator("BitwiseNot")
 def build_not(builder: Builder, node: OnnxNode) -> Value:
-    _check_width(node)
     return builder.call(torch.bitwise_not, node.input(0))
 
 
@@ -50,13 +45,8 @@ def build_not(builder: Builder, node: OnnxNode) -> Value:
 def build_shift(builder: Builder, node: OnnxNode) -> Value:
     direction = node.attribute("direction")
     if direction == "LEFT":
-        _check_width(node)
+        check_wraps(f"{node.op} to the left", {node.source.element_type(node.name(0))})
     return builder.call(bit_shift, node.input(0), node.input(1), direction=direction)
-
-
-def _check_width(node: OnnxNode) -> None:
-    if node.source.element_type(node.name(0)) in (0, *WIDENED):
-        raise Unsupported(f"{node.op} of unsigned integers wider than eight bits")
 
 
 @emits(torch.bitwise_not)

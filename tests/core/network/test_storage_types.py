@@ -7,6 +7,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from core.network import Network
+from core.network.runtime import inside
 from tests.core.network.agreement import assert_agrees
 from tests.core.network.models import model_of, random, run_onnx
 
@@ -135,6 +136,25 @@ def test_a_function_of_the_file_is_looked_into():
     (found,) = run_onnx(network.to_proto(), {"x": x})
     np.testing.assert_allclose(found, 2 * run_onnx(model, {"x": x})[0], rtol=1e-5)
     np.testing.assert_allclose(found, network({"x": torch.from_numpy(x)})["y"].detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.uint64])
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Less", "Cast", "BitShift"])
+def test_unsigned_integers_start_again_at_0_and_are_never_negative(op: str, kind: type[np.unsignedinteger]):
+    """What the operator gives is looked at by its size."""
+    given = np.array([[2, np.iinfo(kind).max, 3]], kind)
+    constants = {} if op == "Cast" else {"c": np.array([3, 2, 3], kind)}
+    attributes = {"Cast": {"to": TensorProto.DOUBLE}, "BitShift": {"direction": "LEFT"}}.get(op, {})
+    nodes = [
+        helper.make_node(op, ["x", *constants], ["z"], **attributes),
+        helper.make_node("Cast", ["z"], ["y"], to=FLOAT),
+    ]
+    types = {"x": helper.np_dtype_to_tensor_dtype(np.dtype(kind))}
+    model = model_of(nodes, {"x": ["n", 3]}, constants=constants, types=types)
+    (expected,) = run_onnx(model, {"x": given}, optimised=False)
+    network = Network.from_proto(model)
+    assert network.to_proto() is model
+    np.testing.assert_array_equal(network({"x": inside(given)})["y"].numpy(), expected)
 
 
 @pytest.mark.parametrize("given", [{}, {"alpha": 0.75}])
