@@ -142,9 +142,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | 
         k, v: with as many heads as `q`, or fewer, each of which then serves several in a row.
     """
     k, v = per_query_head(k, q), per_query_head(v, q)
-    blind = None if bias is None else bias.amax(-1, keepdim=True) == INFINITE
+    blind = None if bias is None else is_blind(bias)
     if bias is not None and blind is not None:
-        bias = bias.masked_fill(blind, 0.0)  # no row of infinities, whose softmax has no gradient
+        bias = bias.masked_fill(blind, 0.0)
     if softcap:
         y = torch.softmax(scores_of(q, k, bias, scale, softcap, BIASED), -1) @ v
     else:
@@ -160,10 +160,15 @@ def scores_of(q: Tensor, k: Tensor, bias: Tensor | None, scale: float | None, so
         scores = softcap * torch.tanh(scores / softcap)
     if bias is None or stage in (RAW, CAPPED):
         return torch.softmax(scores, -1) if stage == SOFT else scores
-    biased = scores + bias
     if stage == BIASED:
-        return biased
-    return torch.softmax(biased, -1).masked_fill(bias.amax(-1, keepdim=True) == INFINITE, 0.0)
+        return scores + bias
+    blind = is_blind(bias)
+    return torch.softmax(scores + bias.masked_fill(blind, 0.0), -1).masked_fill(blind, 0.0)
+
+
+def is_blind(bias: Tensor) -> Tensor:
+    """(..., queries, 1) whether a query may look nowhere; the softmax of such a row has no gradient."""
+    return bias.amax(-1, keepdim=True) == INFINITE
 
 
 def per_query_head(x: Tensor, q: Tensor) -> Tensor:

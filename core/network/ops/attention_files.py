@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from onnx import TensorProto
 from torch import fx
 
 from core.network.emission import Emission
@@ -17,6 +18,8 @@ from core.network.values import Value
 WINDOW = ("left_window_size", "right_window_size")
 ATTRIBUTES = ("q_num_heads", "kv_num_heads", "scale", "softcap", "is_causal")
 INPUTS = 7
+SIGHT = {"is_causal": 0, **dict.fromkeys(WINDOW, -1)}
+"""Attributes that say where a query may look, as they are where it may everywhere."""
 
 
 @operator("Attention")
@@ -37,9 +40,15 @@ def build_attention(builder: Builder, node: OnnxNode) -> Value | tuple[Value, ..
     if not node.extra_outputs():
         return builder.call(attention, *inputs, **literals)
     stage = node.attribute("qk_matmul_output_mode", 0)
-    if stage == BIASED and literals["is_causal"]:
+    if stage == BIASED and _hides(node):
         raise Unsupported("Attention whose hidden scores are used: they are the least number there, not infinite")
     return spread(builder, builder.call(attention_with_state, *inputs, **literals, stage=stage), 4)
+
+
+def _hides(node: OnnxNode) -> bool:
+    """Whether a query may not look everywhere; an addend alone hides nothing."""
+    has_switches = node.given(3) and node.source.element_type(node.name(3)) == TensorProto.BOOL
+    return has_switches or node.given(6) or any(node.attribute(name, all_) != all_ for name, all_ in SIGHT.items())
 
 
 def optional_inputs(node: OnnxNode, most: int) -> list[Value | None]:

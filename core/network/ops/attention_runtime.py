@@ -9,7 +9,7 @@ from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
 from core.network.ops.arithmetic import add
-from core.network.ops.attention import attend, attention_bias, joined, merge_heads, rotary_embedding, split_heads
+from core.network.ops.attention import attend, hiding, joined, merge_heads, rotary_embedding, split_heads
 from core.network.ops.attention_files import optional_inputs, read_outputs, rotary_attributes, spread, stripped
 from core.network.ops.linear import linear
 from core.network.ops.shape import concat, gather, split, unsqueeze
@@ -40,7 +40,18 @@ def multi_head_attention(
     q, k, v = (split_heads(x, num_heads) for x in (q, k, v))
     k, v = joined(past_key, k), joined(past_value, v)
     mask = _mask(q, k, padding, bias, hidden)
-    return merge_heads(attend(q, k, v, attention_bias(q, k, mask, past_key, None, unidirectional, (-1, -1)), scale))
+    if unidirectional:
+        order = _order(q, k, past_key)
+        mask = order if mask is None else mask + order
+    return merge_heads(attend(q, k, v, mask, scale))
+
+
+def _order(q: Tensor, k: Tensor, past: Tensor | None) -> Tensor:
+    """(queries, keys) minus infinity at keys behind a query's own place; the last query sees all in onnxruntime."""
+    queries = torch.arange(q.shape[2], device=q.device).unsqueeze(1)
+    start = 0 if past is None else past.shape[2]
+    seen = (torch.arange(k.shape[2], device=q.device) <= queries + start) | (queries == q.shape[2] - 1)
+    return hiding(seen, q.dtype)
 
 
 def multi_head_attention_with_state(
@@ -64,7 +75,7 @@ def multi_head_attention_with_state(
         padding: 0 where a key is padding, (batch, keys) or (batch, queries, keys); or (batch,) numbers of keys.
         bias: added to the scores, broadcasting against (batch, heads, queries, keys).
         past_key, past_value: (batch, heads, past, width).
-        unidirectional: a query looks at no later key.
+        unidirectional: a query looks at no later key, but for the last one.
         hidden: what is added to the scores of padding.
 
     Returns:

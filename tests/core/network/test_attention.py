@@ -107,6 +107,31 @@ def test_a_query_that_may_look_nowhere_gives_zero_and_has_a_gradient():
     assert all(x.grad is not None and x.grad.isfinite().all() for name, x in tensors.items() if name != "mask")
 
 
+def test_scores_of_a_query_that_may_look_nowhere_have_a_gradient():
+    inputs = _heads((2, 2), 2, 3, False) | {"mask": np.array([[True, False, True], [False] * 3])}
+    model = attention_model("StandardAttention", inputs, ("y", "", "", "s"), qk_matmul_output_mode=3)
+    del model.graph.output[1:3]
+    network = native(model)
+    q = torch.from_numpy(inputs["q"]).requires_grad_()
+    scores = network({name: torch.from_numpy(x) for name, x in inputs.items()} | {"q": q})["s"]
+    (gradient,) = torch.autograd.grad(scores.square().sum(), [q])
+    assert gradient.isfinite().all()
+    assert gradient[:, :, 0].abs().max() > 0
+
+
+def test_hidden_scores_that_are_given_out_are_onnxruntimes():
+    inputs = _heads((2, 2), 2, 3, False) | {"mask": np.array([[True, False, True], [True] * 3])}
+    model = attention_model("StandardAttention", inputs, ("y", "", "", "s"), qk_matmul_output_mode=2)
+    del model.graph.output[1:3]
+    assert_all_close(in_torch(Network.from_proto(model), inputs), run_onnx(model, inputs))
+
+
+@pytest.mark.parametrize("keys", [2, 3, 5])
+def test_the_last_query_looks_at_all_keys_even_in_one_direction(keys: int):
+    inputs = _heads((2, 2), 3, keys, True)
+    assert_agrees(attention_model("MultiHeadAttention", inputs, num_heads=2, unidirectional=1), inputs)
+
+
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     bias=st.booleans(),
