@@ -4,7 +4,6 @@ Wu and He 2018, arXiv:1803.08494.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.network.emission import Emission
@@ -21,7 +20,7 @@ from core.network.values import Value
 
 def group_normalize(x: Tensor, *, groups: int, eps: float) -> Tensor:
     """To mean 0 and variance 1 over each group of channels and all places."""
-    return F.group_norm(x, groups, eps=eps)
+    return torch.group_norm(x, groups, eps=eps)
 
 
 def mean_variance_normalize(x: Tensor, *, axes: list[int]) -> Tensor:

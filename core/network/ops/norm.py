@@ -59,7 +59,8 @@ def emit_batch_norm(out: Emission, call: Call) -> str:
 
 
 def instance_norm(x: Tensor, scale: Tensor, bias: Tensor, *, eps: float) -> Tensor:
-    return F.instance_norm(x, weight=scale, bias=bias, eps=eps)
+    """Each channel of each sample by itself; torch's own refuses a single place, and no samples."""
+    return torch.group_norm(x, x.shape[1], scale, bias, eps)
 
 
 ARITHMETIC.add(instance_norm)
@@ -103,7 +104,9 @@ def emit_lrn(out: Emission, call: Call) -> str:
 
 
 def lp_normalize(x: Tensor, *, axis: int, p: int) -> Tensor:
-    return F.normalize(x, p=float(p), dim=axis, eps=torch.finfo(x.dtype).tiny)
+    """To length 1; zeros stay, and have a gradient."""
+    length = torch.linalg.vector_norm(x, float(p), dim=axis, keepdim=True)
+    return x / torch.where(length > 0, length, 1.0)
 
 
 @operator("LpNormalization")

@@ -55,6 +55,22 @@ def test_files_from_before_the_standard_had_it(kind: str):
     assert_all_close(run_onnx(written, inputs), in_torch(network, inputs))
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("InstanceNormalization", (2, 3, 1, 1)),
+        ("InstanceNormalization", (1, 3, 1)),
+        ("InstanceNormalization", (0, 3, 4, 4)),
+        ("GroupNormalization", (1, 3, 1, 1)),
+    ],
+)
+def test_a_single_place_and_no_samples_are_normalised(kind: str, shape: tuple[int, ...]):
+    attributes = {"num_groups": 3} if kind == "GroupNormalization" else {}
+    node = helper.make_node(kind, ["x", "s", "b"], ["y"], epsilon=0.1, **attributes)
+    model = model_of([node], {"x": shape}, constants={"s": random(3), "b": random(3, seed=1)}, opset=18)
+    assert_agrees(model, {"x": random(*shape, seed=2)})
+
+
 def test_statistics_are_outputs():
     model, inputs = normalisation("LayerNormalization", [2, 3, 8], 1, 17, outputs=("y", "mean", "deviation"))
     assert_agrees(model, inputs)
