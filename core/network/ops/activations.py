@@ -97,6 +97,11 @@ def prelu(x: Tensor, slope: Tensor) -> Tensor:
     return torch.where(x < 0, slope * x, x)
 
 
+def sign(x: Tensor) -> Tensor:
+    """What is no number has none either."""
+    return torch.where(torch.isnan(x), x, torch.sign(x))
+
+
 def identity(x: Tensor) -> Tensor:
     return x
 
@@ -127,7 +132,7 @@ unary("Reciprocal", torch.reciprocal)
 unary("Floor", torch.floor)
 unary("Ceil", torch.ceil)
 unary("Round", torch.round)
-unary("Sign", torch.sign)
+unary("Sign", sign)
 unary("Sin", torch.sin)
 unary("Cos", torch.cos)
 unary("Tan", torch.tan)

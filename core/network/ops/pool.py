@@ -114,7 +114,7 @@ def lp_pool(
     p: int,
 ) -> Tensor:
     sizes = _padding(x, kernel, strides, dilations, before, after, ceil)
-    return _sums(F.pad(x.abs() ** p, sizes), kernel, strides, dilations) ** (1.0 / p)
+    return _root(_sums(F.pad(x.abs() ** p, sizes), kernel, strides, dilations), p)
 
 
 def pool_same(x: Tensor, *, pool: str, auto: str, **literals: Any) -> Tensor:
@@ -136,7 +136,12 @@ def global_max_pool(x: Tensor) -> Tensor:
 
 
 def global_lp_pool(x: Tensor, *, p: int) -> Tensor:
-    return (x.abs() ** p).sum(dim=tuple(range(2, x.dim())), keepdim=True) ** (1.0 / p)
+    return _root((x.abs() ** p).sum(dim=tuple(range(2, x.dim())), keepdim=True), p)
+
+
+def _root(total: Tensor, p: int) -> Tensor:
+    """The `p`-th root; of zeros, where its slope is infinite, with the gradient 0."""
+    return torch.where(total > 0, torch.where(total > 0, total, 1.0) ** (1.0 / p), total)
 
 
 def _is_plain(kernel: list[int], before: list[int], after: list[int], ceil: int) -> bool:

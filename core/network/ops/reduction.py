@@ -30,7 +30,11 @@ def _bounds(x: Tensor) -> tuple[float, float]:
 
 
 def reduce_mean(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
-    return x.mean(_axes(x, axes), keepdim=bool(keepdims))
+    """Of nothing it is 0; of integers it is rounded towards 0."""
+    if x.is_floating_point() and x.numel():
+        return x.mean(_axes(x, axes), keepdim=bool(keepdims))
+    total = reduce_sum(x, axes=axes, keepdims=keepdims)
+    return total.div(max(x.numel() // max(total.numel(), 1), 1), rounding_mode="trunc")
 
 
 def reduce_sum(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
@@ -56,23 +60,25 @@ def reduce_prod(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
 
 
 def reduce_l1(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
-    return x.abs().sum(_axes(x, axes), keepdim=bool(keepdims))
+    return x.abs().sum(_axes(x, axes), keepdim=bool(keepdims), dtype=x.dtype)
 
 
 def reduce_l2(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
-    return x.square().sum(_axes(x, axes), keepdim=bool(keepdims)).sqrt()
+    """Zeros have a gradient, which is 0."""
+    wide = x if x.is_floating_point() else x.double()
+    return torch.linalg.vector_norm(wide, dim=_axes(x, axes), keepdim=bool(keepdims)).to(x.dtype)
 
 
 def reduce_sum_square(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
-    return x.square().sum(_axes(x, axes), keepdim=bool(keepdims))
+    return x.square().sum(_axes(x, axes), keepdim=bool(keepdims), dtype=x.dtype)
 
 
 def reduce_log_sum(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
-    return x.sum(_axes(x, axes), keepdim=bool(keepdims)).log()
+    return x.sum(_axes(x, axes), keepdim=bool(keepdims)).log().to(x.dtype)
 
 
 def reduce_log_sum_exp(x: Tensor, *, axes: list[int] | None, keepdims: int) -> Tensor:
-    return x.logsumexp(_axes(x, axes), keepdim=bool(keepdims))
+    return x.logsumexp(_axes(x, axes), keepdim=bool(keepdims)).to(x.dtype)
 
 
 REDUCTIONS: dict[str, Callable[..., Any]] = {
@@ -152,7 +158,7 @@ def emit_arg(out: Emission, call: Call) -> str:
 
 def hardmax(x: Tensor, *, axis: int) -> Tensor:
     """1 at the first of the largest along an axis, 0 elsewhere."""
-    return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1)
+    return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1) if x.numel() else x
 
 
 @operator("Hardmax")
@@ -218,16 +224,23 @@ def emit_softmax(out: Emission, call: Call) -> str:
 
 def cumsum(x: Tensor, *, axis: int, exclusive: int, reverse: int) -> Tensor:
     """Sums of all up to each place, without itself if `exclusive`, or from it to the end if `reverse`."""
-    total = x.flip(axis).cumsum(axis, dtype=x.dtype).flip(axis) if reverse else x.cumsum(axis, dtype=x.dtype)
-    return total - x if exclusive else total
+    return _accumulated(torch.cumsum, 0, x, axis, exclusive, reverse)
 
 
 def cumprod(x: Tensor, *, axis: int, exclusive: int, reverse: int) -> Tensor:
     """Products of all up to each place, without itself if `exclusive`, or from it to the end if `reverse`."""
+    return _accumulated(torch.cumprod, 1, x, axis, exclusive, reverse)
+
+
+def _accumulated(
+    function: Callable[..., Tensor], neutral: int, x: Tensor, axis: int, exclusive: int, reverse: int
+) -> Tensor:
+    """What is excluded is never taken back out of a total, where it may be infinite, or large beside the rest."""
     x = x.flip(axis) if reverse else x
-    if exclusive:
-        x = torch.cat([torch.ones_like(x.narrow(axis, 0, 1)), x.narrow(axis, 0, x.shape[axis] - 1)], dim=axis)
-    total = x.cumprod(axis, dtype=x.dtype)
+    if exclusive and x.shape[axis]:
+        first = torch.full_like(x.narrow(axis, 0, 1), neutral)
+        x = torch.cat([first, x.narrow(axis, 0, x.shape[axis] - 1)], dim=axis)
+    total = function(x, axis, dtype=x.dtype)
     return total.flip(axis) if reverse else total
 
 

@@ -71,6 +71,8 @@ OUTPUT_SHAPES: list[dict[str, Any]] = [
     {"dilations": [2, 1]},
 ]
 
+BOUNDS = {"low": np.float32(-9), "high": np.float32(9)}
+
 CASES: dict[str, Case] = {
     **{kind: one(kind, IMAGE, 18) for kind in UNARY},
     "LeakyRelu 0.3": one("LeakyRelu", IMAGE, alpha=0.3),
@@ -302,6 +304,35 @@ CASES: dict[str, Case] = {
     "Softmax 11 default": one("Softmax", [2, 5], 11),
     "Softmax 13": one("Softmax", [2, 3, 4], 13, axis=1),
     "LogSoftmax": one("LogSoftmax", [2, 3, 4], 13),
+    **{
+        f"{kind} of integers": (
+            [
+                op("Cast", "x", outputs=["i"], to=TensorProto.INT64),
+                op(kind, "i", outputs=["r"], axes=[1]),
+                op("Div", "r", "two", outputs=["h"]),
+                op("Cast", "h", to=TensorProto.FLOAT),
+            ],
+            [4, 5],
+            {"two": ints(2)},
+            11,
+        )
+        for kind in ("ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare")
+    },
+    **{
+        f"{kind} {exclusive} {reverse} of infinity": (
+            [
+                op("Add", "x", "far", outputs=["a"]),
+                op(kind, "a", "axis", outputs=["c"], exclusive=exclusive, reverse=reverse),
+                op("Clip", "c", "low", "high"),
+            ],
+            [2, 5],
+            {"far": np.array([0, 0, np.inf, 0, 0], np.float32), "axis": np.array(1), **BOUNDS},
+            opset,
+        )
+        for kind, opset in (("CumSum", 14), ("CumProd", 26))
+        for exclusive in (0, 1)
+        for reverse in (0, 1)
+    },
     "CumSum": one("CumSum", [2, 5], 14, {"a": np.array(1, I64)}),
     "Resize nearest": (
         [op("Resize", "x", "", "s", mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
@@ -411,6 +442,31 @@ CASES: dict[str, Case] = {
         13,
     ),
 }
+
+
+@pytest.mark.parametrize("kind", ["CumSum", "CumProd", "Hardmax", "ReduceMean"])
+def test_nothing_comes_of_nothing(kind: str):
+    constants = {"axis": np.array(1)} if kind.startswith("Cum") else {}
+    attributes = {"ReduceMean": {"axes": [1]}, "CumSum": {"exclusive": 1}, "CumProd": {"exclusive": 1}}.get(kind, {})
+    nodes = [op(kind, "x", *constants, **attributes)]
+    model = model_of(nodes, {"x": [2, "n"]}, constants=constants, opset=26 if kind == "CumProd" else 17, ir_version=10)
+    inputs = {"x": np.zeros((2, 0), np.float32)}
+    np.testing.assert_array_equal(torch_outputs(Network.from_proto(model), inputs), run_onnx(model, inputs)[0])
+
+
+@pytest.mark.parametrize("kind", ["ReduceL2", "GlobalLpPool", "LpPool", "LpNormalization"])
+def test_zeros_have_a_finite_gradient(kind: str):
+    attributes = {"LpPool": {"kernel_shape": [2, 2]}, "ReduceL2": {"axes": [1]}}.get(kind, {})
+    model = model_of([op(kind, "x", **attributes)], {"x": [1, 2, 4, 4]})
+    x = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(Network.from_proto(model)({"x": x})["y"].sum(), [x])
+    assert gradient.abs().max() <= 1
+
+
+def test_the_sign_of_no_number_is_none():
+    x = np.array([np.nan, -2.0, 0.0], np.float32)
+    model = model_of([op("Sign", "x")], {"x": [3]})
+    np.testing.assert_array_equal(torch_outputs(Network.from_proto(model), {"x": x}), run_onnx(model, {"x": x})[0])
 
 
 def build(case: Case, free: bool = False) -> tuple[ModelProto, dict[str, np.ndarray]]:
