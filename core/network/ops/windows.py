@@ -37,7 +37,9 @@ def read_window(node: OnnxNode, kernel: list[int], *, is_pool: bool = False) -> 
     auto = node.attribute("auto_pad", "NOTSET")
     if auto in SAME:
         wide = [reach(k, dilation) for k, dilation in zip(kernel, dilations, strict=True)]
-        return Window(kernel, strides, dilations, _same(node, kernel if is_pool else wide, strides, auto), auto)
+        padded = kernel if is_pool else wide
+        _check_covers(node, padded, strides, most=int(padded == wide) if is_pool else 2)
+        return Window(kernel, strides, dilations, _same(node, padded, strides, auto), auto)
     if auto == "VALID":
         return Window(kernel, strides, dilations, ([0] * rank, [0] * rank))
     if any(size < 0 for size in pads):
@@ -67,6 +69,20 @@ def halves(totals: Sequence[int], auto: str) -> Sides:
     """What goes before and after; of an odd number the larger part goes behind if SAME_UPPER."""
     small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
     return (small, large) if auto == "SAME_UPPER" else (large, small)
+
+
+def _check_covers(node: OnnxNode, wide: list[int], strides: list[int], most: int) -> None:
+    """onnxruntime pads by less than nothing where windows leave gaps.
+
+    Raises:
+        Unsupported: it may be by more than `most`, so that other places are read, or fewer come out.
+    """
+    shape = node.shape(0)
+    sizes = shape[2:] if shape is not None else [None] * len(wide)
+    for size, places, stride in zip(sizes, wide, strides, strict=True):
+        beyond = (size - 1) % stride + 1 if isinstance(size, int) and size else stride
+        if beyond - places > most:
+            raise Unsupported(f"{node.op} with auto_pad and windows that leave gaps")
 
 
 def _same(node: OnnxNode, wide: list[int], strides: list[int], auto: str) -> Sides | None:

@@ -13,7 +13,7 @@ from core.network import Network
 from core.network.channels import analyse
 from core.network.ops import pool, same_padding
 from core.network.ops.windows import SAME
-from tests.core.network.agreement import assert_agrees, native
+from tests.core.network.agreement import assert_agrees, assert_all_close, in_torch, native
 from tests.core.network.invariants import compare_removal
 from tests.core.network.models import model_of, random, run_onnx
 
@@ -61,6 +61,18 @@ def test_a_pool_with_dilations_is_padded_as_without():
     node = helper.make_node("MaxPool", ["x"], ["y"], **window)
     for shape in ([2, 4, 9, 8], free(2)):
         assert_agrees(model_of([node], {"x": shape}), {"x": random(2, 4, 9, 8)})
+
+
+@pytest.mark.parametrize("op", ["Conv", *POOLS])
+@pytest.mark.parametrize("auto", SAME)
+@pytest.mark.parametrize("is_known", [False, True])
+def test_windows_that_leave_gaps_read_what_they_do_in_onnxruntime(op: str, auto: str, is_known: bool):
+    constants = {"w": random(4, 4, 2)} if op == "Conv" else {}
+    window: dict[str, Any] = {"strides": [5]} if op == "Conv" else {"strides": [3], "dilations": [2]}
+    node = helper.make_node(op, ["x", *constants], ["y"], kernel_shape=[2], auto_pad=auto, **window)
+    model = model_of([node], {"x": [2, 4, 30 if is_known else "n"]}, constants=constants, opset=19)
+    inputs = {"x": random(2, 4, 30)}
+    assert_all_close(in_torch(Network.from_proto(model), inputs), run_onnx(model, inputs))
 
 
 @pytest.mark.parametrize("rank", [1, 3])
