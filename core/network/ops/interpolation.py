@@ -18,7 +18,8 @@ Crop = tuple[float, float]
 WHOLE = (0.0, 1.0)
 HALF = np.float32(0.5)
 
-TRANSFORMS = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric")
+NEAREST = "tf_half_pixel_for_nn"
+TRANSFORMS = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric", NEAREST)
 CROP = "tf_crop_and_resize"
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 TAPS = {"nearest": 1, "linear": 2, "cubic": 4}
@@ -105,6 +106,8 @@ def origins(length: int, size: int, scale: np.float32, transform: str, crop: Cro
         return new * np.float32(length - 1) / np.float32(size - 1) if size > 1 else new
     if transform == "asymmetric":
         return new / scale
+    if transform == NEAREST:
+        return (new + HALF) / scale
     if transform == "pytorch_half_pixel" and size == 1:
         return new
     shift = np.float32(0)

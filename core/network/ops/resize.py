@@ -41,7 +41,7 @@ def resize(
 ) -> Tensor:
     """To `sizes`, or times `scales`; exactly one of them is given, a number for each axis of `x`.
 
-    Batches and channels stay as they come, and so does an axis whose size is 0.
+    By sizes, batches and channels stay as they come. So does an axis whose size is 0.
 
     Args:
         mode, transform, rounding, cubic, exclude, antialias: see `Kernel`.
@@ -51,12 +51,14 @@ def resize(
     if sizes is None:
         assert scales is not None
         sizes = [int(np.float32(length) * np.float32(scale)) for length, scale in zip(old, scales, strict=True)]
-    new = [*old[:2], *(size or length for length, size in zip(old[2:], sizes[2:], strict=True))]
+    else:
+        sizes = [*old[:2], *sizes[2:]]
+    new = [size or length for length, size in zip(old, sizes, strict=True)]
     factors = scales or [after / max(before, 1) for before, after in zip(old, new, strict=True)]
     check_allocation(new, x.element_size())
     if torchs := _torchs_mode(old, new, factors, kernel):
         return F.interpolate(x, new[2:], mode=torchs, align_corners=_corners(kernel))
-    for axis in range(2, x.dim()):
+    for axis in range(x.dim()):
         if factors[axis] != 1.0:
             x = interpolate(x, axis, new[axis], factors[axis], kernel)
     return x
@@ -85,7 +87,12 @@ def _every_axis(x: Tensor, numbers: list[Any], axes: list[int] | None, others: l
 def _torchs_mode(old: list[int], new: list[int], factors: list[float], kernel: Kernel) -> str:
     """The mode of torch that computes the same, and faster; empty where there is none."""
     spatial = list(zip(old, new, factors, strict=True))[2:]
-    if kernel.antialias or any(before * factor != after for before, after, factor in spatial):
+    if (
+        not spatial
+        or old[:2] != new[:2]
+        or kernel.antialias
+        or any(before * factor != after for before, after, factor in spatial)
+    ):
         return ""
     if kernel.mode == "nearest":
         doubles = all(factor in (1.0, 2.0, 4.0) for factor in factors) and len(spatial) <= 3

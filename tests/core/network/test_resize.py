@@ -13,7 +13,7 @@ from core.network import Network
 from core.network.channels import analyse
 from core.network.ops import fitted_resize, resize
 from core.network.ops.fitted_resize import POLICIES
-from core.network.ops.interpolation import ROUNDINGS, TRANSFORMS
+from core.network.ops.interpolation import NEAREST, ROUNDINGS, TRANSFORMS
 from core.network.surgery import remove_units, zero_units
 from tests.core.network.agreement import assert_agrees, native
 from tests.core.network.invariants import compare_removal, locked_because
@@ -100,6 +100,22 @@ def test_along_some_axes(target: dict[str, Any]):
 def test_of_lines_and_volumes(shape: tuple[int, ...], mode: str):
     scales = f32(1, 1, *[1.5] * (len(shape) - 2))
     assert_agrees(resized(13, {"scales": scales}, shape, mode=mode), {"x": random(*shape)})
+
+
+def test_half_pixels_of_tensorflow():
+    """Which opset 11 had alone."""
+    for target in ({"scales": f32(1, 1, 2, 0.7)}, {"sizes": np.array([2, 3, 9, 4])}):
+        mode = {"mode": "nearest", "nearest_mode": "floor"}
+        assert_agrees(resized(11, target, coordinate_transformation_mode=NEAREST, **mode), {"x": random(*IMAGE)})
+
+
+def test_a_matrix_stays_when_nothing_is_resized():
+    assert_agrees(resized(13, {"scales": f32(1, 1)}, (2, 3), mode="nearest"), {"x": random(2, 3)})
+
+
+def test_samples_and_channels_are_resized_too_by_computed_factors():
+    node = helper.make_node("Resize", ["x", "", "s"], ["y"], mode="nearest")
+    assert_agrees(model_of([node], {"x": IMAGE, "s": [4]}, opset=13), {"x": random(*IMAGE), "s": f32(2, 1.5, 1, 2)})
 
 
 def test_integers_are_picked():
