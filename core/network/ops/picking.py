@@ -53,7 +53,8 @@ def scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str) -
     numbers = torch.zeros_like(places[0])
     for place, size in zip(places, x.shape, strict=False):
         numbers = numbers * size + torch.where(place < 0, place + size, place)
-    parts, new = x.flatten(0, len(places) - 1), updates.flatten(0, numbers.dim() - 1)
+    parts = x.flatten(0, len(places) - 1)
+    new = updates.reshape(numbers.numel(), *parts.shape[1:])
     rows = numbers.reshape(-1, *[1] * (parts.dim() - 1)).expand(new.shape)
     return parts.scatter_reduce(0, rows, new, REDUCTIONS[reduction]).reshape(x.shape)
 

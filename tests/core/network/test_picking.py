@@ -53,6 +53,15 @@ PICKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         for reduction in ("add", "mul", "max", "min")
         for places in ([[0], [-1], [0]], [[2, 3], [-1, -1], [0, 0]])
     },
+    **{
+        f"ScatterND {reduction} at {places}": (
+            "ScatterND",
+            {"i": np.array(places), "u": random(*SHAPE[len(places) :])},
+            {"reduction": reduction},
+        )
+        for reduction in ("none", "add", "max")
+        for places in ([1], [2, -1])
+    },
     "Trilu": ("Trilu", {}, {}),
     "Trilu lower": ("Trilu", {"k": np.array(-1)}, {"upper": 0}),
     "CumSum exclusive": ("CumSum", {"a": np.array(1)}, {"exclusive": 1}),
