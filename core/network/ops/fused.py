@@ -56,6 +56,8 @@ def build_fused_matmul(builder: Builder, node: OnnxNode) -> Value:
         weight = node.tensor(1) if is_flipped else node.tensor(1).T
         a = _flipped(builder, node, 0) if node.attribute("transA", 0) else node.input(0)
         return linear(builder, node, a, f"product{is_flipped}{alpha}", weight * alpha, None)
+    if node.attribute("transA", 0) and node.rank(1) == 1:
+        raise Unsupported(f"{node.op} of a transposed matrix and a vector")
     a, b = (_flipped(builder, node, k) if node.attribute(f"trans{'AB'[k]}", 0) else node.input(k) for k in (0, 1))
     y = builder.call(matmul, a, b)
     return y if alpha == 1.0 else builder.call(mul, y, builder.constant(torch.tensor(alpha)))

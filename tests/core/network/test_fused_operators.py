@@ -80,6 +80,16 @@ def test_with_other_weights_it_is_written_in_parts(name: str):
     assert_all_close(found, in_torch(network, inputs))
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (2, 2, 3)])
+def test_a_transposed_matrix_times_a_vector_is_what_it_is_in_onnxruntime(shape: tuple[int, ...]):
+    node = helper.make_node("FusedMatMul", ["x", "v"], ["y"], domain="com.microsoft", transA=1)
+    inputs = {"x": np.swapaxes(random(*shape), -1, -2).copy(), "v": random(3)}
+    model = model_of([node], {name: array.shape for name, array in inputs.items()})
+    for size in shape[:-1]:
+        model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = size
+    assert_all_close(in_torch(Network.from_proto(model), inputs), run_onnx(model, inputs))
+
+
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu_is_written_in_the_opset_that_there_is(approximate: str):
     node = helper.make_node("Gelu", ["x"], ["y"], approximate=approximate)
