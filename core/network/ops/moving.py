@@ -4,12 +4,13 @@ import math
 from typing import Any
 
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import SparseTensorProto, TensorProto, numpy_helper
+from torch import Tensor
 
 from core.network.checks import describe
 from core.network.emission import Emission
 from core.network.importer import Builder
-from core.network.limits import MAX_RANK
+from core.network.limits import MAX_RANK, check_allocation
 from core.network.onnx_node import OnnxNode
 from core.network.ops import shape as moves
 from core.network.ops.embedding import build_embedding, is_embedding
@@ -42,6 +43,8 @@ def build_constant(builder: Builder, node: OnnxNode) -> Value:
     attribute = node.proto.attribute[0]
     if attribute.name == "value":
         return builder.constant(to_torch(attribute.t))
+    if attribute.name == "sparse_value":
+        return builder.constant(_dense(attribute.sparse_tensor))
     kinds = {"value_float": torch.float32, "value_floats": torch.float32, "value_int": torch.int64}
     kinds["value_ints"] = torch.int64
     if attribute.name not in kinds:
@@ -49,9 +52,20 @@ def build_constant(builder: Builder, node: OnnxNode) -> Value:
     return builder.constant(torch.tensor(node.attribute(attribute.name), dtype=kinds[attribute.name]))
 
 
+def _dense(sparse: SparseTensorProto) -> Tensor:
+    """The places of the values are numbers among all, or one number an axis."""
+    values, indices = to_torch(sparse.values), to_torch(sparse.indices)
+    check_allocation(sparse.dims, values.element_size())
+    dense = torch.zeros(list(sparse.dims), dtype=values.dtype)
+    places = torch.unravel_index(indices, dense.shape) if indices.dim() == 1 else indices.unbind(1)
+    return dense.index_put(places, values)
+
+
 @operator("ConstantOfShape")
 def build_constant_of_shape(builder: Builder, node: OnnxNode) -> Value:
     filler = node.attribute("value")
+    if filler is not None and filler.data_type not in CASTABLE:
+        raise Unsupported(f"ConstantOfShape of {TensorProto.DataType.Name(filler.data_type)}")
     value = to_torch(filler).reshape(-1) if filler is not None else torch.zeros(1)
     return builder.call(moves.constant_of_shape, node.input(0), value=value[0].item(), to=value.dtype)
 
@@ -224,7 +238,8 @@ def emit_flatten(out: Emission, call: Call) -> str:
 
 @emits(moves.transpose)
 def emit_transpose(out: Emission, call: Call) -> str:
-    return out.node("Transpose", call.inputs, name=call.base, perm=call.kwargs["perm"])
+    attributes: dict[str, Any] = {"perm": call.kwargs["perm"]} if call.kwargs["perm"] else {}
+    return out.node("Transpose", call.inputs, name=call.base, **attributes)
 
 
 @emits(moves.squeeze, moves.unsqueeze)

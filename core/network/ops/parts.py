@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import torch
+from onnx import TensorProto
+
 from core.network.checks import describe
 from core.network.emission import Emission
 from core.network.importer import Builder
@@ -46,7 +49,15 @@ def build_slice(builder: Builder, node: OnnxNode) -> Value:
         raise ModelError(f"{describe(node.proto)} has steps of 0")
     if node.is_constant(1) and node.is_constant(2):
         return _literal(builder, node, node.ints(1) or [], node.ints(2) or [], axes, steps)
-    return builder.call(moves.slice_by, node.input(0), node.input(1), node.input(2), axes=axes, steps=steps)
+    starts, ends = (_wide(builder, node, place) for place in (1, 2))
+    return builder.call(moves.slice_by, node.input(0), starts, ends, axes=axes, steps=steps)
+
+
+def _wide(builder: Builder, node: OnnxNode, place: int) -> Value:
+    """Positions as int64, which the literals are written in: all of a node's must be alike."""
+    if node.source.element_type(node.name(place)) != TensorProto.INT32:
+        return node.input(place)
+    return builder.call(moves.cast, node.input(place), to=torch.int64, stored=TensorProto.INT64)
 
 
 def _count(node: OnnxNode) -> int | None:

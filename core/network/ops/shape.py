@@ -163,6 +163,8 @@ def constant_of_shape(shape: Tensor, *, value: float | int | bool, to: torch.dty
 def range_(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     if not bool(delta):
         raise ValueError("Range with a delta of 0")
+    if bool((limit < start) if delta > 0 else (limit > start)):
+        return start.new_empty(0)
     check_allocation([abs(int((limit - start) / delta)) + 1])
     return torch.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
 

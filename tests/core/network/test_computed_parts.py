@@ -41,6 +41,14 @@ def of_inputs(op: str, given: dict[str, np.ndarray], opset: int = 19, outputs: A
     assert_agrees(model_of([node], shapes, outputs, opset=opset, types=types), given)
 
 
+def test_a_slice_at_short_integers():
+    """Which the literals beside them must match."""
+    numbers = {"s": np.array([1, -2], np.int32), "e": np.array([3, 9], np.int32)}
+    types: dict[str, int] = dict.fromkeys(numbers, TensorProto.INT32)
+    model = model_of([helper.make_node("Slice", ["x", *numbers], ["y"])], {"x": SHAPE, "s": [2], "e": [2]}, types=types)
+    assert_agrees(model, {"x": random(*SHAPE), **numbers})
+
+
 # Pad
 
 

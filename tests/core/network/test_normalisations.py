@@ -65,7 +65,7 @@ def test_files_from_before_the_standard_had_it(kind: str):
     ],
 )
 def test_a_single_place_and_no_samples_are_normalised(kind: str, shape: tuple[int, ...]):
-    attributes = {"num_groups": 3} if kind == "GroupNormalization" else {}
+    attributes: dict[str, Any] = {"num_groups": 3} if kind == "GroupNormalization" else {}
     node = helper.make_node(kind, ["x", "s", "b"], ["y"], epsilon=0.1, **attributes)
     model = model_of([node], {"x": shape}, constants={"s": random(3), "b": random(3, seed=1)}, opset=18)
     assert_agrees(model, {"x": random(*shape, seed=2)})

@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from core.network import Network
 from core.network.opaque import OpaqueNode
+from tests.core.network.agreement import assert_agrees
 from tests.core.network.models import model_of, random, run_onnx
 
 Case = tuple[list[NodeProto], list[int], dict[str, Any], int]
@@ -447,16 +448,54 @@ CASES: dict[str, Case] = {
 @pytest.mark.parametrize("kind", ["CumSum", "CumProd", "Hardmax", "ReduceMean"])
 def test_nothing_comes_of_nothing(kind: str):
     constants = {"axis": np.array(1)} if kind.startswith("Cum") else {}
-    attributes = {"ReduceMean": {"axes": [1]}, "CumSum": {"exclusive": 1}, "CumProd": {"exclusive": 1}}.get(kind, {})
+    known: dict[str, dict[str, Any]] = {"ReduceMean": {"axes": [1]}, "Hardmax": {}}
+    attributes = known.get(kind, {"exclusive": 1})
     nodes = [op(kind, "x", *constants, **attributes)]
     model = model_of(nodes, {"x": [2, "n"]}, constants=constants, opset=26 if kind == "CumProd" else 17, ir_version=10)
     inputs = {"x": np.zeros((2, 0), np.float32)}
     np.testing.assert_array_equal(torch_outputs(Network.from_proto(model), inputs), run_onnx(model, inputs)[0])
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.int64, np.float32, np.float64])
+def test_a_range_that_leads_away_from_its_limit_is_empty(kind: type[np.number]):
+    bounds = {"start": kind(0), "limit": kind(5), "step": kind(-1)}
+    types = dict.fromkeys([*bounds, "y"], int(helper.np_dtype_to_tensor_dtype(np.dtype(kind))))
+    shapes: dict[str, list[int]] = {name: [] for name in bounds}
+    model = model_of([op("Range", *bounds)], shapes, types=types)
+    inputs = {name: np.asarray(value) for name, value in bounds.items()}
+    assert torch_outputs(Network.from_proto(model), inputs).shape == (0,)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint64, np.int16, np.bool_])
+def test_a_constant_of_a_computed_shape_keeps_its_type(kind: type[np.generic]):
+    filler = numpy_helper.from_array(np.ones(1, kind))
+    types = {"x": TensorProto.INT64, "y": filler.data_type}
+    model = model_of([op("ConstantOfShape", "x", value=filler)], {"x": [2]}, types=types)
+    network = Network.from_proto(model)
+    for node in network.graph.graph.nodes:
+        node.meta["source"] = ()
+    inputs = {"x": ints(2, 3)}
+    np.testing.assert_array_equal(run_onnx(network.to_proto(), inputs)[0], run_onnx(model, inputs)[0])
+
+
+def test_a_sparse_constant_is_a_dense_one():
+    values = numpy_helper.from_array(np.array([1.5, -2], np.float32), "v")
+    for indices in (ints(1, 5), np.array([[0, 1], [1, 2]])):
+        sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(indices, "i"), [2, 3])
+        nodes = [op("Constant", outputs=["c"], sparse_value=sparse), op("Add", "x", "c")]
+        inputs = {"x": random(2, 3)}
+        model = model_of(nodes, {"x": [2, 3]})
+        assert_close(torch_outputs(Network.from_proto(model), inputs), run_onnx(model, inputs)[0])
+
+
+def test_a_scalar_may_be_transposed():
+    assert_agrees(model_of([op("Transpose", "x")], {"x": []}), {"x": random()})
+
+
 @pytest.mark.parametrize("kind", ["ReduceL2", "GlobalLpPool", "LpPool", "LpNormalization"])
 def test_zeros_have_a_finite_gradient(kind: str):
-    attributes = {"LpPool": {"kernel_shape": [2, 2]}, "ReduceL2": {"axes": [1]}}.get(kind, {})
+    known: dict[str, dict[str, Any]] = {"LpPool": {"kernel_shape": [2, 2]}, "ReduceL2": {"axes": [1]}}
+    attributes = known.get(kind, {})
     model = model_of([op(kind, "x", **attributes)], {"x": [1, 2, 4, 4]})
     x = torch.zeros(1, 2, 4, 4, requires_grad=True)
     (gradient,) = torch.autograd.grad(Network.from_proto(model)({"x": x})["y"].sum(), [x])

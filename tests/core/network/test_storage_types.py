@@ -1,5 +1,7 @@
 """What files hold besides fp32: half precision in parts, integers, functions, outputs of unknown rank."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -144,21 +146,23 @@ def test_unsigned_integers_start_again_at_0_and_are_never_negative(op: str, kind
     """What the operator gives is looked at by its size."""
     given = np.array([[2, np.iinfo(kind).max, 3]], kind)
     constants = {} if op == "Cast" else {"c": np.array([3, 2, 3], kind)}
-    attributes = {"Cast": {"to": TensorProto.DOUBLE}, "BitShift": {"direction": "LEFT"}}.get(op, {})
+    known: dict[str, dict[str, Any]] = {"Cast": {"to": TensorProto.DOUBLE}, "BitShift": {"direction": "LEFT"}}
     nodes = [
-        helper.make_node(op, ["x", *constants], ["z"], **attributes),
+        helper.make_node(op, ["x", *constants], ["z"], **known.get(op, {})),
         helper.make_node("Cast", ["z"], ["y"], to=FLOAT),
     ]
-    types = {"x": helper.np_dtype_to_tensor_dtype(np.dtype(kind))}
+    types = {"x": int(helper.np_dtype_to_tensor_dtype(np.dtype(kind)))}
     model = model_of(nodes, {"x": ["n", 3]}, constants=constants, types=types)
     (expected,) = run_onnx(model, {"x": given}, optimised=False)
     network = Network.from_proto(model)
     assert network.to_proto() is model
-    np.testing.assert_array_equal(network({"x": inside(given)})["y"].numpy(), expected)
+    x = inside(given)
+    assert isinstance(x, torch.Tensor)
+    np.testing.assert_array_equal(network({"x": x})["y"].numpy(), expected)
 
 
 @pytest.mark.parametrize("given", [{}, {"alpha": 0.75}])
-def test_a_function_called_without_an_attribute_takes_its_default(given: dict[str, float]):
+def test_a_function_called_without_an_attribute_takes_its_default(given: dict[str, Any]):
     node = helper.make_node("LeakyRelu", ["p"], ["q"])
     attribute = onnx.AttributeProto(name="alpha", ref_attr_name="alpha", type=onnx.AttributeProto.FLOAT)
     node.attribute.append(attribute)
