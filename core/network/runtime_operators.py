@@ -1,7 +1,8 @@
 """What onnxruntime runs in the standard domain and onnx's checker refuses, told to onnx.
 
 Files that onnxruntime has optimised, and those of its language models, hold normalisations from before the standard
-had them. GroupNormalization was deprecated in the opset that brought it, and is run nonetheless.
+had them. GroupNormalization was deprecated in the opset that brought it, and is run nonetheless. Two operators of the
+oldest files came into the standard later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,9 @@ def tell_onnx() -> None:
     onnx.defs.deregister_schema("GroupNormalization", 18, "")
     groups = {"num_groups": INT, "epsilon": FLOAT}
     onnx.defs.register_schema(_schema("GroupNormalization", 18, ("bias",), (), groups))
+    onnx.defs.register_schema(_of_one("ThresholdedRelu", {"alpha": FLOAT}))
+    whole = {"across_channels": INT, "normalize_variance": INT}
+    onnx.defs.register_schema(_of_one("MeanVarianceNormalization", whole))
 
 
 def _schema(
@@ -40,6 +44,21 @@ def _schema(
         inputs=[formal("X", "T"), formal("scale", "V"), *(formal(key, "V", param_option=OPTIONAL) for key in inputs)],
         outputs=[formal("Y", "V"), *(formal(key, "U", param_option=OPTIONAL) for key in outputs)],
         type_constraints=[(kind, FLOATS, "") for kind in "TUV"],
+        attributes=[OpSchema.Attribute(key, kind, "", required=False) for key, kind in attributes.items()],
+    )
+    schema.set_type_and_shape_inference_function(_same_shape)
+    return schema
+
+
+def _of_one(name: str, attributes: Mapping[str, OpSchema.AttrType]) -> OpSchema:
+    """An operator of `X` alone, from before opset 7."""
+    schema = OpSchema(
+        name,
+        "",
+        1,
+        inputs=[OpSchema.FormalParameter("X", "T")],
+        outputs=[OpSchema.FormalParameter("Y", "T")],
+        type_constraints=[("T", FLOATS, "")],
         attributes=[OpSchema.Attribute(key, kind, "", required=False) for key, kind in attributes.items()],
     )
     schema.set_type_and_shape_inference_function(_same_shape)

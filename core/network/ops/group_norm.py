@@ -81,6 +81,8 @@ def emit_group_normalize(out: Emission, call: Call) -> str:
 @operator("MeanVarianceNormalization")
 def build_mean_variance(builder: Builder, node: OnnxNode) -> Value:
     node.only("axes")
+    if node.opset < 9:
+        raise Unsupported("MeanVarianceNormalization from before the standard had it")
     return builder.call(mean_variance_normalize, node.input(0), axes=node.attribute("axes", [0, 2, 3]))
 
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import torch
 from onnx import ModelProto, helper, numpy_helper
 
 from core.network import Network
+from tests.core.network.agreement import assert_all_close, in_torch
 from tests.core.network.models import model_of, random, run_onnx
 
 LIGHT = Path(os.path.dirname(onnx.__file__)) / "backend" / "test" / "data" / "light"
@@ -33,6 +35,23 @@ def test_initialisers_are_no_inputs():
     network = Network.from_proto(ir3_model())
     assert network.input_names == ["x"]
     assert network.layer("conv").weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [
+        ("ThresholdedRelu", {"alpha": 0.3}),
+        ("MeanVarianceNormalization", {}),
+        ("MeanVarianceNormalization", {"across_channels": 1, "normalize_variance": 0}),
+    ],
+)
+def test_operators_from_before_the_standard_had_them(op: str, attributes: dict[str, Any]):
+    model = model_of([helper.make_node(op, ["x"], ["y"], **attributes)], {"x": [2, 3, 4, 4]}, opset=7)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2, 3, 4, 4]))
+    network = Network.from_proto(model)
+    assert network.to_proto() is model
+    inputs = {"x": random(2, 3, 4, 4)}
+    assert_all_close(in_torch(network, inputs), run_onnx(model, inputs))
 
 
 def test_an_old_file_comes_out_as_it_is_and_changed_with_a_newer_ir():
