@@ -15,18 +15,8 @@ WRAPPING = {TensorProto.UINT16, TensorProto.UINT32}
 MOVES = {
     *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Tile", "Concat", "Split"),
     *("Slice", "Gather", "GatherElements", "GatherND", "Compress", "Where", "DepthToSpace", "SpaceToDepth", "Trilu"),
-    *(
-        "ReverseSequence",
-        "Pad",
-        "Shape",
-        "Size",
-        "NonZero",
-        "Equal",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Constant",
-    ),
+    *("ReverseSequence", "Pad", "Shape", "Size", "NonZero", "Equal", "Constant"),
+    *("BitwiseAnd", "BitwiseOr", "BitwiseXor"),
 }
 """They look at no more than the bits."""
 
