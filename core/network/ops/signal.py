@@ -32,7 +32,7 @@ def dft(x: Tensor, length: Tensor | None, *, axis: int, inverse: int, onesided: 
     if inverse and onesided:
         return torch.fft.irfft(signal, count or 2 * (signal.shape[axis] - 1), dim=axis).unsqueeze(-1)
     spectrum = (torch.fft.ifft if inverse else torch.fft.fft)(signal, count, dim=axis)
-    return torch.view_as_real(_half(spectrum, axis) if onesided else spectrum)
+    return torch.view_as_real((_half(spectrum, axis) if onesided else spectrum).resolve_conj())
 
 
 def stft(x: Tensor, step: Tensor, window: Tensor | None, length: Tensor | None, *, onesided: int) -> Tensor:

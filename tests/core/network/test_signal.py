@@ -129,3 +129,9 @@ def test_channels_that_are_transformed_are_locked():
     subject = Subject(mixed(2), {"x": random(2, 6, 5)})
     assert "spectrum mixes it along its axis" in locked_because(analyse(native(subject.model)))
     check_locked_shows(subject, 0)
+
+
+@pytest.mark.parametrize(("inverse", "onesided"), [(0, 0), (0, 1), (1, 0)])
+def test_a_real_signal_is_transformed_either_way(inverse: int, onesided: int):
+    node = helper.make_node("DFT", ["x"], ["y"], axis=1, inverse=inverse, onesided=onesided)
+    assert_agrees(model_of([node], {"x": [2, 5, 1]}), {"x": random(2, 5, 1)})
