@@ -83,7 +83,7 @@ def _samples(start: Tensor, length: Tensor, bins: int, count: int, size: int) ->
     most = max(int(counts.max()), 1) if len(counts) else 1
     check_allocation([len(counts), bins, most, 2], 8)
     part = torch.arange(most, device=start.device)
-    within = (part + 0.5) * step[:, None] / counts[:, None]
+    within = (part + 0.5) * step[:, None] / counts[:, None].clamp(min=1)
     at = (start[:, None] + torch.arange(bins, device=start.device) * step[:, None])[:, :, None] + within[:, None, :]
     is_read = (part < counts[:, None])[:, None, :].expand(at.shape)
     places, shares = neighbours(at.clamp(0, size - 1), size)

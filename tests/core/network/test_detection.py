@@ -251,3 +251,13 @@ def test_a_detector_that_finds_nothing_in_noise_has_the_same_channels():
 def test_a_batch_of_samples_with_differing_finds_is_refused_with_the_reason(batch: int | str):
     with pytest.raises(StepError, match="depends on the sample, so that no batch can be made of y, found"):
         Network.from_proto(finding(0.5, batch)).train_graph()
+
+
+def test_a_window_of_no_width_has_a_finite_gradient():
+    """It is read nowhere where its size says how often."""
+    windows = torch.tensor([[2.0, 2, 2, 2], [1, 1, 5, 4]], requires_grad=True)
+    literals: dict[str, Any] = {"mode": "avg", "height": 2, "width": 3, "samples": 0, "scale": 1.0, "half_pixel": 1}
+    y = roi_align(torch.from_numpy(random(1, 3, 6, 7)), windows, torch.zeros(2), **literals)
+    (gradient,) = torch.autograd.grad(y.sum(), [windows])
+    assert gradient.isfinite().all()
+    assert gradient[1].abs().max() > 0
