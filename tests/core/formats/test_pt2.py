@@ -246,6 +246,7 @@ def test_a_damaged_member_is_told(tmp_path: Path):
         rewrite(path)
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # of torch 2.11 about itself
 def test_the_loader_sees_nothing_that_a_network_does_not_need(tmp_path: Path):
     def edit(program: dict[str, Any]) -> None:
         program.update(guards_code=["evil()"], verifiers=["evil"], torch_version="evil", unknown="evil")
