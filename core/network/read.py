@@ -13,6 +13,7 @@ from core.network import external, wire
 from core.network.checks import check_model
 from core.network.foreign import foreign
 from core.network.limits import MAX_FILE_BYTES
+from core.network.texts import check_texts
 from modelpress.problem import ModelNotOnnx, ModelTooLarge, ModelTruncated
 
 EXPORT_HINT = "Export the network to ONNX on your own machine, for example with torch.onnx.export, and upload that."
@@ -39,6 +40,7 @@ def parse_model(data: bytes) -> ModelProto:
 
     Raises:
         ModelNotOnnx, ModelTruncated
+        ModelError: a text in it is none.
     """
     if known := foreign(data):
         raise ModelNotOnnx(f"the file is {known[0]}; it was not opened", hint=known[1])
@@ -53,4 +55,5 @@ def parse_model(data: bytes) -> ModelProto:
         raise ModelNotOnnx(f"the file can't be parsed as ONNX: {error}", hint=EXPORT_HINT) from error
     if not model.HasField("graph"):
         raise ModelNotOnnx("the file holds no graph", hint=EXPORT_HINT)
+    check_texts(model)
     return model

@@ -65,6 +65,25 @@ def test_a_cut_file_is_said_to_be_cut(tmp_path: Path, share: float):
         Network.from_onnx(write(tmp_path, data[: int(len(data) * share)]))
 
 
+@pytest.mark.parametrize(
+    "text, place",
+    [
+        (b"Conv", r"graph\.node\[0\]\.op_type"),
+        (b"conv.weight", r"graph\.node\[0\]\.input\[1\]"),
+        (b"batch", r"graph\.input\[0\]\.type\.tensor_type\.shape\.dim\[0\]\.dim_param"),
+        (b"notes", "doc_string"),
+        (b"weights.data", r"graph\.initializer\[0\]\.external_data\[0\]\.value"),
+    ],
+)
+def test_a_text_that_is_none_is_told_by_its_place(tmp_path: Path, text: bytes, place: str):
+    model = conv_model()
+    model.doc_string, model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "notes", "batch"
+    model.graph.initializer[0].external_data.add(key="location", value="weights.data")
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    with pytest.raises(ModelError, match=f"^{place} is .*not UTF-8"):
+        Network.from_onnx(write(tmp_path, model.SerializeToString().replace(text, b"\xff" * len(text))))
+
+
 def test_a_cycle_is_named():
     model = model_of([node("Relu", ["x"], ["a"]), node("Relu", ["a"], ["y"])], {"x": [1]})
     loop = [node("Add", ["a", "c"], ["b"], name="first"), node("Relu", ["b"], ["c"], name="second")]
