@@ -42,7 +42,7 @@ def _find(message: Any) -> tuple[list[str], bytes] | None:
     return None
 
 
-def _set_fields(message: Any) -> Iterator[tuple[FieldDescriptor, Any]]:
+def _set_fields(message: Any) -> Iterator[tuple[Any, Any]]:
     if not isinstance(message, TensorProto):
         yield from message.ListFields()
         return

@@ -25,6 +25,8 @@ INITIALIZER = GraphProto.INITIALIZER_FIELD_NUMBER
 RAW_DATA = TensorProto.RAW_DATA_FIELD_NUMBER
 FIELDS = {field.name: hasattr(getattr(TensorProto(), field.name), "extend") for field in TensorProto.DESCRIPTOR.fields}
 """Of a tensor, and which are lists."""
+NUMBERS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+"""Where a tensor of numbers may have them."""
 
 ALIGNMENT = 4096  # of external data, so that they can be mapped
 LEAST_EXTERNAL = 1024  # bytes: smaller tensors stay in the model
@@ -118,13 +120,13 @@ class _Beside:
         if tensor.data_type == TensorProto.STRING or declared_bytes(tensor) < LEAST_EXTERNAL:
             return self._within.of_tensor(tensor)
         self._file.seek(-self._file.tell() % ALIGNMENT, 1)
-        light = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-        light.doc_string, light.data_location = tensor.doc_string, TensorProto.EXTERNAL
+        light = without(tensor, *NUMBERS)
+        light.data_location = TensorProto.EXTERNAL
         raw = self._within.raw(tensor)
         for key, value in (("location", self._name), ("offset", self._file.tell()), ("length", len(raw))):
             light.external_data.add(key=key, value=str(value))
         self._file.write(raw)
-        return [_ready(light.SerializeToString())]
+        return [_ready(light.SerializeToString() + unknown_fields(tensor))]
 
 
 def _ready(data: bytes) -> Piece:
@@ -138,11 +140,11 @@ def _alone(message: Any, field: str) -> bytes:
     return alone.SerializeToString()
 
 
-def without(tensor: TensorProto, left_out: str) -> TensorProto:
-    """A copy without one field, which is not looked at: protobuf copies what it shows."""
+def without(tensor: TensorProto, *left_out: str) -> TensorProto:
+    """A copy without some fields, which are not looked at: protobuf copies what it shows."""
     light = TensorProto()
     for name, is_list in FIELDS.items():
-        if name != left_out and (len(getattr(tensor, name)) if is_list else tensor.HasField(name)):
+        if name not in left_out and (len(getattr(tensor, name)) if is_list else tensor.HasField(name)):
             _copy_field(tensor, light, name)
     return light
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from core.network import Network
 from core.network.write import write_model
@@ -95,12 +95,15 @@ def test_inputs_with_default_values_become_constants_with_a_change_and_it_is_sai
 # files
 
 
+UNKNOWN = b"\xfa\x07\x03abc\xf8\x08\x05\xf9\x08" + b"12345678" + b"\xfd\x081234" + b"\xfb\x08\x08\x01\xfc\x08"
+"""Fields of a newer format: a number, bytes, eight and four bytes, and a group."""
+
+
 def with_unknown_fields() -> ModelProto:
-    """A model of a newer format: a number, bytes, eight and four bytes, and a group, in model, graph and a tensor."""
-    unknown = b"\xfa\x07\x03abc\xf8\x08\x05\xf9\x08" + b"12345678" + b"\xfd\x081234" + b"\xfb\x08\x08\x01\xfc\x08"
+    """They are in the model, the graph and a tensor."""
     model = two_layers()
     for message in (model, model.graph, model.graph.initializer[0]):
-        message.MergeFromString(unknown)
+        message.MergeFromString(UNKNOWN)
     return model
 
 
@@ -127,6 +130,21 @@ def test_large_weights_go_beside_the_model_and_come_back(tmp_path: Path):
     assert np.array_equal(
         network.layer("one").weight.detach().numpy(), onnx.numpy_helper.to_array(model.graph.initializer[0])
     )
+
+
+def test_what_is_said_of_a_weight_stays_when_its_numbers_go_beside_the_model(tmp_path: Path):
+    model = with_unknown_fields()
+    said = model.graph.initializer[0]
+    said.CopyFrom(TensorProto(name="one.weight", data_type=1, dims=[100, 3], raw_data=bytes(1200)))
+    said.metadata_props.add(key="from", value="layer 1")
+    said.MergeFromString(UNKNOWN)
+    write_model(model, tmp_path / "model.onnx", most_bytes=100)
+    beside = onnx.load(tmp_path / "model.onnx", load_external_data=False).graph.initializer[0]
+    assert [entry.key for entry in beside.external_data] == ["location", "offset", "length"]
+    for left_out in ("raw_data", "external_data", "data_location"):
+        said.ClearField(left_out)
+        beside.ClearField(left_out)
+    assert beside == said
 
 
 def test_weights_of_another_size_than_they_declare_are_not_written(tmp_path: Path):
