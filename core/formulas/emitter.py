@@ -63,7 +63,9 @@ class Emitter:
         base = name or f"{inputs[0] if inputs else op_type}/{op_type}"
         wanted = [base] if outputs == 1 else [f"{base}_{i}" for i in range(outputs)]
         names = [self.fresh(w) for w in wanted]
-        self.nodes.append(helper.make_node(op_type, list(inputs), names, domain=domain, name=names[0], **attributes))
+        self.nodes.append(
+            helper.make_node(op_type, list(inputs), names, domain=domain or None, name=names[0], **attributes)
+        )
         return names[0] if outputs == 1 else tuple(names)
 
     def require_opset(self, opset: int) -> None:

@@ -318,7 +318,7 @@ class Exporter:
         made = emit(self.out, call)
         self._rename_outputs(node, made if isinstance(made, tuple) else (made,), base, start)
         if layer and not isinstance(module, InnerWeight):
-            self._name_layer(layer, start)
+            self._name_layer(layer, start, template)
 
     def _float_type(self, node: fx.Node) -> int:
         """Storage type of the floats that a node takes, else of those that it gives; the network's where unknown."""
@@ -351,10 +351,14 @@ class Exporter:
             written.output[:] = [wanted.get(name, name) for name in written.output]
             written.name = wanted.get(written.name, written.name)
 
-    def _name_layer(self, layer: str, start: int) -> None:
+    def _name_layer(self, layer: str, start: int, template: NodeProto | None) -> None:
+        """A node of which only numbers changed keeps its name, and what is said of it."""
         for written in reversed(self.out.nodes[start:]):
             if written.op_type in WEIGHTED:
                 written.name = layer
+                if template is not None and template.input == written.input:
+                    written.name = template.name or layer
+                    _keep_words(template, written)
                 return
 
     def _emit_outputs(self) -> None:
@@ -376,12 +380,18 @@ class Exporter:
         graph.node.extend(self.source.nodes[index] for index in self.constant_nodes)
         graph.node.extend(self.out.nodes)
         tell_apart(graph.node)
-        graph.initializer.extend(self._light(self.source.initializers[name]) for name in self._stored_in_order())
-        graph.initializer.extend(self.out.initializers)
+        graph.initializer.extend(self._initializers())
         return model
 
-    def _stored_in_order(self) -> list[str]:
-        return [name for name in self.source.initializers if name in self.stored]
+    def _initializers(self) -> list[TensorProto]:
+        """In the source's order, new ones last."""
+        known = self.source.initializers
+        for tensor in self.out.initializers:
+            if tensor.name in known:
+                _keep_words(known[tensor.name], tensor)
+        place = {name: number for number, name in enumerate(known)}
+        found = [*(self._light(known[name]) for name in known if name in self.stored), *self.out.initializers]
+        return sorted(found, key=lambda tensor: place.get(tensor.name, len(place)))
 
     def _light(self, tensor: TensorProto) -> TensorProto:
         """Without its numbers where the network holds them."""
@@ -397,6 +407,13 @@ def _without_graph(model: ModelProto) -> ModelProto:
     bare = ModelProto()
     copy_fields(model, bare, without={"graph", "functions", "training_info"})
     return bare
+
+
+def _keep_words(source: NodeProto | TensorProto, written: NodeProto | TensorProto) -> None:
+    """What its author said of it, of what was written anew."""
+    if source.HasField("doc_string"):
+        written.doc_string = source.doc_string
+    written.metadata_props.extend(source.metadata_props)
 
 
 def output_nodes(graph: fx.GraphModule) -> list[fx.Node]:

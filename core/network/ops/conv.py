@@ -153,7 +153,9 @@ def emit_conv(out: Emission, call: Call) -> str:
         inputs.append(emit_weight(out, call, "bias"))
     op = "ConvTranspose" if module.transposed else "Conv"
     attributes = _attributes(module) if call.template is None else _of_template(call.template)
-    return out.node(op, inputs, name=call.base, **{**attributes, "group": module.groups})
+    if call.template is None or "group" in attributes or module.groups != 1:
+        attributes["group"] = module.groups
+    return out.node(op, inputs, name=call.base, **attributes)
 
 
 def _attributes(module: nn.modules.conv._ConvNd) -> dict[str, Any]:
