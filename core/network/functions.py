@@ -1,4 +1,4 @@
-"""Functions that a model brings along: how much they unfold to, and what they become when they are unfolded."""
+"""Functions that a model brings along: whether they are any, how much they unfold to, and what they unfold to."""
 
 import onnx
 from onnx import FunctionProto, ModelProto, NodeProto
@@ -6,6 +6,7 @@ from onnx.inliner import inline_local_functions
 
 from core.network import limits
 from core.network.protos import all_graphs, all_nodes, subgraphs
+from core.network.runtime_operators import computed_by_onnxruntime
 from modelpress.problem import ModelError, ModelTooLarge
 
 Key = tuple[str, str, str]
@@ -13,15 +14,21 @@ STANDARD = {"", "ai.onnx"}
 
 
 def check_functions(model: ModelProto) -> None:
-    """Refuse functions that call one another without end, or unfold to more nodes than a model may have.
+    """Refuse functions that make no sense, call one another without end, or unfold to more nodes than a model may have.
 
     Raises:
         ModelError: naming the function. ModelTooLarge
     """
     functions = {_key(function): function for function in model.functions}
-    for domain, name, _ in functions:
+    for (domain, name, _), function in functions.items():
         if domain in STANDARD and onnx.defs.has(name, ""):
             raise ModelError(f"the function {name} has the name of a standard operator", hint="Give it another name.")
+        made = {output for node in function.node for output in node.output}
+        if unmade := [output for output in function.output if output not in made]:
+            raise ModelError(f"the function {name} gives out {unmade[0]!r}, which none of its nodes makes")
+    for node in all_nodes(model):
+        if called := functions.get(_called(node)):
+            _check_call(node, called)
     sizes: dict[Key, int] = {}
     for key in functions:
         _size(key, functions, sizes, [])
@@ -30,23 +37,37 @@ def check_functions(model: ModelProto) -> None:
         raise ModelTooLarge(f"the model's functions unfold to more than {limits.MAX_NODES:,} nodes")
 
 
-def unfolded(model: ModelProto) -> ModelProto:
+def inlined(model: ModelProto) -> ModelProto:
     """The model without functions: each call replaced by what the function does; itself where there are none.
 
-    onnx's inliner knows no default values of attributes, so that calls are given them before.
+    Functions of operators that onnxruntime computes itself are never used by it. onnx's inliner knows no default
+    values of attributes, so that calls are given them before.
     """
     if not model.functions:
         return model
-    defaults = {_key(function): function.attribute_proto for function in model.functions if function.attribute_proto}
-    if defaults:
+    called = [one for one in model.functions if not computed_by_onnxruntime(one.domain, one.name)]
+    defaults = {_key(function): function.attribute_proto for function in called if function.attribute_proto}
+    if len(called) < len(model.functions) or defaults:
         copy = ModelProto()
         copy.CopyFrom(model)
+        del copy.functions[:]
+        copy.functions.extend(called)
         model = copy
         for node in all_nodes(model):
             given = {attribute.name for attribute in node.attribute}
             left_out = [one for one in defaults.get(_called(node), ()) if one.name not in given]
             node.attribute.extend(left_out)
     return inline_local_functions(model)
+
+
+def _check_call(node: NodeProto, function: FunctionProto) -> None:
+    pairs = {"inputs": (node.input, function.input), "outputs": (node.output, function.output)}
+    for what, (given, formal) in pairs.items():
+        if len(given) > len(formal):
+            place = node.name or "/".join(node.output)
+            raise ModelError(
+                f"{node.op_type} node {place!r} has {len(given)} {what}; the function {function.name} has {len(formal)}"
+            )
 
 
 def _size(key: Key, functions: dict[Key, FunctionProto], sizes: dict[Key, int], callers: list[Key]) -> int:

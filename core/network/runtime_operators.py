@@ -1,4 +1,4 @@
-"""What onnxruntime runs in the standard domain and onnx's checker refuses, told to onnx.
+"""What onnxruntime runs: told to onnx where its checker refuses it, and known where a model says it is something else.
 
 Files that onnxruntime has optimised, and those of its language models, hold normalisations from before the standard
 had them. GroupNormalization was deprecated in the opset that brought it, and is run nonetheless. Two operators of the
@@ -10,6 +10,7 @@ from functools import cache
 
 import onnx
 from onnx.defs import OpSchema
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime  # pyright: ignore[reportAttributeAccessIssue]  # compiled
 
 FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(double)"]
 INT, FLOAT = OpSchema.AttrType.INT, OpSchema.AttrType.FLOAT
@@ -69,3 +70,17 @@ def _same_shape(context: onnx.shape_inference.InferenceContext) -> None:
     kind = context.get_input_type(0)
     if kind is not None:
         context.set_output_type(0, kind)
+
+
+def computed_by_onnxruntime(domain: str, name: str) -> bool:
+    """Whether an operator is onnxruntime's own on the CPU, which it computes itself whatever a model says it is."""
+    return (domain, name) in _own_kernels()
+
+
+@cache
+def _own_kernels() -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (kernel.domain, kernel.op_name)
+        for kernel in runtime.get_all_opkernel_def()
+        if kernel.provider == "CPUExecutionProvider" and kernel.domain
+    )

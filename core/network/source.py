@@ -10,7 +10,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, TypeProto
 from onnx.shape_inference import InferenceError
 
-from core.network.functions import unfolded
+from core.network.functions import inlined
 from core.network.protos import all_graphs, bound_names, captured, opset_of
 from core.network.runtime import value_types
 from core.network.sizes import elements
@@ -35,7 +35,7 @@ class Source:
 
     def __init__(self, proto: ModelProto) -> None:
         self.proto = proto
-        self.model = unfolded(proto)
+        self.model = inlined(proto)
         graph = self.model.graph
         self.nodes: list[NodeProto] = list(graph.node)
         self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}

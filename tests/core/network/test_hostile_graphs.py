@@ -44,7 +44,7 @@ def model(
 ) -> ModelProto:
     """Takes `x` (2, 3) and gives `y` (2, 3), unless it is said otherwise."""
     graph = helper.make_graph(nodes, "g", inputs or [value("x", 2, 3)], outputs or [value("y", 2, 3)], constants or [])
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("my", 1)]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("my", 1), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=functions or [])
 
 
@@ -243,6 +243,27 @@ TOLD: dict[str, tuple[Callable[[], ModelProto], type[ModelError], str]] = {
         ModelError,
         "ghost",
     ),
+    "a function that gives out what nothing makes": (
+        lambda: model([call("F")], functions=[function("F", node("Relu", ["a"], ["c"]))]),
+        ModelError,
+        "function F.*'b'",
+    ),
+    "a call with more inputs than the function has": (
+        lambda: model(
+            [node("F", ["x", "x"], ["y"], domain="my", name="caller")],
+            functions=[function("F", node("Relu", ["a"], ["b"]))],
+        ),
+        ModelError,
+        "caller.*2 inputs.*F has 1",
+    ),
+    "a call for more outputs than the function has": (
+        lambda: model(
+            [node("F", ["x"], ["y", "z"], domain="my", name="caller")],
+            functions=[function("F", node("Relu", ["a"], ["b"]))],
+        ),
+        ModelError,
+        "caller.*2 outputs.*F has 1",
+    ),
     "a billion outputs declared": (
         lambda: model([node("Split", ["x"], ["y", "z"], num_outputs=10**9)]),
         ModelTooLarge,
@@ -359,6 +380,10 @@ WORKS: dict[str, Callable[[], ModelProto]] = {
         [constant("w", random(3, 0)), constant("v", random(0, 3))],
     ),
     "a function": lambda: model([call("F")], functions=[function("F", node("Relu", ["a"], ["b"]))]),
+    "a function for what onnxruntime computes itself": lambda: model(
+        [node("Gelu", ["x"], ["y"], domain="com.microsoft")],
+        functions=[function("Gelu", node("Relu", ["a"], ["b"]), domain="com.microsoft")],
+    ),
     "a chain of 5,000": lambda: model(
         [node("Neg", [f"v{k}" if k else "x"], [f"v{k + 1}" if k < 4999 else "y"]) for k in range(5000)]
     ),
