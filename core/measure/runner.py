@@ -19,6 +19,7 @@ RUNTIME_ERRORS = (
     states.NotImplemented,
     states.RuntimeException,
     states.EPFail,
+    UnicodeDecodeError,  # it was to say something of a text in the model that is none
 )
 """What onnxruntime raises on a model that it can't load or run."""
 
@@ -69,9 +70,14 @@ def load_model(model: Path, threads: int | None = None) -> onnxruntime.Inference
         ) from error
 
 
-def run_session(session: onnxruntime.InferenceSession, names: list[str], inputs: Arrays) -> Arrays:
+def run_session(
+    session: onnxruntime.InferenceSession,
+    names: list[str],
+    inputs: Arrays,
+    options: onnxruntime.RunOptions | None = None,
+) -> Arrays:
     """The outputs called `names`."""
-    return {name: np.asarray(value) for name, value in zip(names, session.run(names, inputs), strict=True)}
+    return {name: np.asarray(value) for name, value in zip(names, session.run(names, inputs, options), strict=True)}
 
 
 class Runner:

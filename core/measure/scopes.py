@@ -11,6 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from core.measure.runner import RUNTIME_ERRORS, Arrays, open_session, run_session
 from core.network.limits import MAX_DEPTH
 from core.network.protos import captured, subgraphs
+from core.network.runtime import patience
 from core.network.source import RANDOM
 from modelpress.problem import ModelTooLarge
 
@@ -93,7 +94,8 @@ class Scope:
         version = max(self.model.ir_version, 4)
         model = onnx.helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=version)
         try:
-            return run_session(open_session(model.SerializeToString()), names, {})
+            with patience() as options:
+                return run_session(open_session(model.SerializeToString()), names, {}, options)
         except (*RUNTIME_ERRORS, ValueError):  # ValueError: beyond protobuf's 2 GiB
             return {}
 

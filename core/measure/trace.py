@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto
 
 from core.measure.runner import Arrays, open_session
 from core.network.protos import all_graphs
+from core.network.runtime import patience
 
 SUFFIX = "_kernel_time"
 
@@ -91,7 +92,8 @@ def trace(proto: ModelProto, inputs: Arrays, scratch: Path, *, is_optimised: boo
         onnx.save(proto, path)
         session = open_session(path, is_optimised=is_optimised, profile=Path(folder) / "profile")
         for _ in range(runs if runs == 1 else runs + 1):
-            session.run(None, inputs)
+            with patience() as options:
+                session.run(None, inputs, options)
         events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
     found = [node_run(event) for event in events if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)]
     return found if runs == 1 else found[len(found) // (runs + 1) :]
@@ -134,7 +136,8 @@ def sizes_by_running(proto: ModelProto, names: list[str], inputs: Arrays) -> dic
     copy.CopyFrom(proto)
     held = {value.name for value in copy.graph.output}
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in held)
-    values = open_session(copy.SerializeToString(), is_optimised=False).run(names, inputs)
+    with patience() as options:
+        values = open_session(copy.SerializeToString(), is_optimised=False).run(names, inputs, options)
     return {
         name: Seen(value.dtype.name, value.shape)
         for name, value in zip(names, values, strict=True)

@@ -12,7 +12,7 @@ from core.network.emission import Emission
 from core.network.protos import opset_of, renamed_copy
 from core.network.registry import Call, emits
 from core.network.runtime import Held, inside, open_session, outside, run_session
-from modelpress.problem import ModelError, UnsoundError
+from modelpress.problem import ModelError, OutOfTime, UnsoundError
 
 Types = tuple[bytes, ...]
 
@@ -82,16 +82,23 @@ class OpaqueNode(nn.Module):
 
     def _run(self, feeds: Mapping[str, Any]) -> list[Any]:
         """With free sizes; once that fails always with given ones, which operators defined by functions may need."""
-        if not self._is_sized:
-            try:
-                return run_session(self._session(feeds, is_sized=False), feeds)
-            except Exception:  # onnxruntime's exceptions have no common base but Exception
-                self._is_sized = True
         try:
+            if not self._is_sized:
+                try:
+                    return run_session(self._session(feeds, is_sized=False), feeds)
+                except OutOfTime:
+                    raise
+                except Exception:  # onnxruntime's exceptions have no common base but Exception
+                    self._is_sized = True
             return run_session(self._session(feeds, is_sized=True), feeds)
+        except OutOfTime as error:
+            raise OutOfTime(f"{self._called}: {error.detail}", hint="Is it a loop without end?") from error
         except Exception as error:
-            name = self.node.name or "/".join(self.node.output)
-            raise ModelError(f"onnxruntime can't run {self.op_type} node {name!r}: {str(error)[:300]}") from error
+            raise ModelError(f"onnxruntime can't run {self._called}: {str(error)[:300]}") from error
+
+    @property
+    def _called(self) -> str:
+        return f"{self.op_type} node {self.node.name or '/'.join(self.node.output)!r}"
 
     def _session(self, feeds: Mapping[str, Any], *, is_sized: bool) -> onnxruntime.InferenceSession:
         kinds = [_type_of(value, self._types[name], is_sized) for name, value in feeds.items()]

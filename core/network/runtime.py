@@ -6,7 +6,9 @@ four bits and fewer) go through memory, in the layout that a TensorProto stores.
 
 import ctypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ import torch
 from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto, helper, numpy_helper
 from torch import Tensor
 
+from core.network import limits
 from core.network.tensors import COMPUTE, FLOATS, ONNX_TYPE, compute_type, numpy_type, storage_array
 from core.network.unsupported import Unsupported
+from modelpress.problem import OutOfTime
 
 Held = Tensor | np.ndarray | list[Any] | None
 """What stands for an ONNX value inside: a tensor where torch can hold it, else what onnxruntime gives: an array of
@@ -37,12 +41,41 @@ def open_session(model: ModelProto, *, is_optimised: bool = True) -> onnxruntime
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
+@contextmanager
+def patience() -> Iterator[onnxruntime.RunOptions]:
+    """Options of a run that onnxruntime gives up, with an error of its own, once it takes longer than it may."""
+    options = onnxruntime.RunOptions()
+    timer = Timer(limits.MAX_RUN_SECONDS, lambda: setattr(options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options
+    finally:
+        timer.cancel()
+
+
 def run_session(session: onnxruntime.InferenceSession, feeds: Mapping[str, Any]) -> list[Any]:
-    """All outputs: arrays in their storage types, lists, None."""
+    """All outputs: arrays in their storage types, lists, None.
+
+    Raises:
+        OutOfTime: and what onnxruntime raises.
+    """
+    with patience() as options:
+        try:
+            return _run_session(session, feeds, options)
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            if options.terminate:
+                raise OutOfTime(f"onnxruntime was still running after {limits.MAX_RUN_SECONDS} s") from error
+            raise
+
+
+def _run_session(
+    session: onnxruntime.InferenceSession, feeds: Mapping[str, Any], options: onnxruntime.RunOptions
+) -> list[Any]:
     if not any(_is_foreign_type(value.type) for value in session.get_outputs()):
-        return list(session.run(None, {name: _fed(value) for name, value in feeds.items()}))
+        return list(session.run(None, {name: _fed(value) for name, value in feeds.items()}, options))
     given = {name: _as_ort_value(value) for name, value in feeds.items()}
-    return [_fetched(value) for value in session.run_with_ort_values(None, given)]
+    return [_fetched(value) for value in session.run_with_ort_values(None, given, options)]
 
 
 def inside(value: Any) -> Held:

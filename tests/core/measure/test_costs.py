@@ -92,6 +92,12 @@ def test_a_model_that_does_not_run_has_no_multiply_accumulates(tmp_path):
     assert Costs(cnn(), {"x": np.zeros((1, 3, 8, 8), np.float32)}, tmp_path).macs is None
 
 
+def test_a_model_that_onnxruntime_has_no_words_for_does_not_run_either(tmp_path):
+    node = helper.make_node("RNN", ["x", "w", "r"], ["y"], hidden_size=1, direction=b"\xff")
+    weights = {"w": f4(1, 1, 2), "r": f4(1, 1, 1)}
+    assert Costs(model([node], weights, [3, 1, 2]), {"x": f4(3, 1, 2)}, tmp_path).macs is None
+
+
 def test_a_folded_normalisation_has_no_time_of_its_own(tmp_path):
     nodes = [
         helper.make_node("Conv", ["x", "conv.weight"], ["a"], pads=[1, 1, 1, 1]),

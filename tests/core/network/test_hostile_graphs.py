@@ -13,11 +13,12 @@ import pytest
 import torch
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from core.network import Network
+from core.inspecting import inspect
+from core.network import Network, limits
 from core.network.limits import MAX_OPERANDS, MAX_TENSORS
 from core.network.read import read_model
 from core.network.wire import delimited
-from modelpress.problem import ModelCycle, ModelError, ModelTooLarge, ModelTruncated
+from modelpress.problem import ModelCycle, ModelError, ModelTooLarge, ModelTruncated, OutOfTime
 from tests.core.network.models import random, run_onnx
 
 ROOT = Path(__file__).parents[3]
@@ -401,6 +402,29 @@ def test_works(case: str, tmp_path: Path):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-5, atol=1e-6)
     network.to_onnx(tmp_path / "out.onnx")
     assert (tmp_path / "out.onnx").read_bytes() == path.read_bytes()
+
+
+def loop(turns: int) -> ModelProto:
+    body = helper.make_graph(
+        [node("Tanh", ["v"], ["w"]), node("Identity", ["c"], ["d"])],
+        "body",
+        [value("i", kind=TensorProto.INT64), value("c", kind=TensorProto.BOOL), value("v", 2, 3)],
+        [value("d", kind=TensorProto.BOOL), value("w", 2, 3)],
+    )
+    return model(
+        [node("Loop", ["turns", "", "x"], ["y"], body=body, name="mill")], [constant("turns", np.array(turns))]
+    )
+
+
+def test_a_loop_without_end_is_given_up_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "MAX_RUN_SECONDS", 0.5)
+    network = Network.from_proto(loop(2**62))
+    with pytest.raises(OutOfTime, match="Loop node 'mill'"):
+        network.graph(torch.ones(2, 3))
+    found = inspect(network, 0, tmp_path)
+    assert found.macs is None
+    assert "Loop node 'mill'" in found.notes[-1]
+    assert inspect(Network.from_proto(loop(3)), 0, tmp_path).macs == 0
 
 
 def nested_branches(depth: int) -> bytes:
