@@ -5,6 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from core.network import limits
+from modelpress.problem import ModelTooLarge
+
 Ids = NDArray[np.int64]
 
 NONE: Ids = np.empty(0, dtype=np.int64)
@@ -19,7 +22,13 @@ class Identities:
         self._locks: list[tuple[Ids, str]] = []
 
     def fresh(self, count: int) -> Ids:
-        """New identities, united with nothing."""
+        """New identities, united with nothing.
+
+        Raises:
+            ModelTooLarge: more than any network has, such as of a tensor that is padded without end.
+        """
+        if self._count + count > limits.MAX_CHANNELS:
+            raise ModelTooLarge(f"the model has more than {limits.MAX_CHANNELS:,} channels")
         ids = np.arange(self._count, self._count + count, dtype=np.int64)
         self._count += count
         return ids

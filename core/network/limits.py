@@ -15,6 +15,7 @@ MAX_DEPTH = 8  # of graphs within graphs
 MAX_RANK = 16
 MAX_NAME = 2_000
 MAX_TENSOR_BYTES = 4 * 2**30  # of one value that operators make out of nothing: ConstantOfShape, Expand, Tile
+MAX_CHANNELS = 4_000_000  # in all values: their analysis takes ten seconds a million
 MAX_RUN_SECONDS = 120  # of one operator, or of a model on one made-up sample: a loop may be without end
 MAX_FOLDED_BYTES = 8 * 2**30  # of all constants that are computed from others
 

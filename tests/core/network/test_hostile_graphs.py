@@ -15,6 +15,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 
 from core.inspecting import inspect
 from core.network import Network, limits
+from core.network.channels import analyse
 from core.network.limits import MAX_OPERANDS, MAX_TENSORS
 from core.network.read import read_model
 from core.network.wire import delimited
@@ -313,6 +314,15 @@ def test_what_would_not_fit_is_told_before_it_is_made(op: str):
     made.opset_import[0].version = 20
     with pytest.raises(ModelTooLarge, match="would take"):
         Network.from_proto(made).graph(torch.ones(2, 3))
+
+
+def test_channels_without_end_are_told_before_they_are_numbered(tmp_path: Path):
+    nodes = [node("Gemm", ["x", "w"], ["h"]), node("Pad", ["h", "pads"], ["p"]), node("ReduceMax", ["p"], ["y"])]
+    padded = model(nodes, [constant("w", random(3, 4)), constant("pads", np.array([0, 0, 0, limits.MAX_CHANNELS]))])
+    network = Network.from_proto(padded)
+    with pytest.raises(ModelTooLarge, match="channels"):
+        analyse(network)
+    assert "channels" in inspect(network, 0, tmp_path).notes[-1]
 
 
 @pytest.mark.parametrize("op", ["Div", "Mod"])
