@@ -12,7 +12,7 @@ from core.measure.runner import Arrays
 from core.network.axes import NEW
 from core.network.channels import analyse
 from core.network.layer import Layer
-from core.network.names import layer_names
+from core.network.names import layer_names, node_name
 from core.network.network import Network
 from core.network.opaque import OpaqueNode
 from core.network.protos import all_nodes
@@ -173,7 +173,7 @@ def layer_info(layer: Layer, cost: LayerCost | None, channels: Channels | None, 
 
 def other_info(cost: LayerCost, costs: Costs, names: dict[int, str], frozen: bool) -> LayerInfo:
     return LayerInfo(
-        name=names.get(cost.node) or costs.source.nodes[cost.node].name or f"{cost.op_type}_{cost.node}",
+        name=node_name(costs.source, names, cost.node),
         type=cost.op_type,
         weight_shape=None,
         parameters=cost.parameters,

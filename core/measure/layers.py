@@ -16,7 +16,7 @@ from core.measure.costs import Costs
 from core.measure.parameters import OWNERS
 from core.measure.runner import RUNTIME_ERRORS, Arrays
 from core.measure.trace import NodeRun, named_copy, trace
-from core.network.names import layer_names
+from core.network.names import layer_names, node_name
 from core.network.source import Source
 
 RUNS = 20
@@ -42,7 +42,7 @@ def measure_layers(proto: ModelProto, inputs: Arrays, scratch: Path, samples: in
     names = layer_names(costs.source)
     layers = {
         cost.node: LayerFigures(
-            names.get(cost.node) or costs.source.nodes[cost.node].name or f"{cost.op_type}_{cost.node}",
+            node_name(costs.source, names, cost.node),
             cost.op_type,
             cost.parameters,
             cost.nonzeros,

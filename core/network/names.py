@@ -3,7 +3,7 @@
 import re
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from keyword import iskeyword
 
 from onnx import NodeProto, TensorProto
@@ -82,6 +82,16 @@ def layer_names(source: Source) -> dict[int, str]:
             wanted = node.name or f"{node.op_type}_{number}"
         names[index] = unique(wanted, taken)
     return names
+
+
+def node_name(source: Source, names: Mapping[int, str], index: int) -> str:
+    """How a node is called that may be no layer: as its author did, or as what it makes.
+
+    Args:
+        names: of the layers.
+    """
+    node = source.nodes[index]
+    return names.get(index) or node.name or next(filter(None, node.output))
 
 
 def _weight(source: Source, node: NodeProto) -> str | None:

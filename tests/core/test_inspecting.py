@@ -37,7 +37,7 @@ def test_every_cost_is_in_one_row(tmp_path):
         ("conv", 6 * 18 + 6, 25 * 6 * 18),
         ("fc", 450, 450),
     ]
-    assert [(row.name, row.parameters, row.macs) for row in found.others] == [("Mul_1", 6, 0), ("gram", 0, 6 * 125)]
+    assert [(row.name, row.parameters, row.macs) for row in found.others] == [("b", 6, 0), ("gram", 0, 6 * 125)]
     everything = [*found.layers, *found.others]
     assert found.parameters == sum(row.parameters for row in everything)
     assert found.macs == sum(row.macs for row in everything)
@@ -82,6 +82,19 @@ def test_what_no_gradient_reaches_is_frozen(tmp_path):
     ]
     found = looked_at(model_of(nodes, {"x": [1, 2, 4, 4]}, constants={"w": random(3, 2, 1, 1)}), tmp_path)
     assert [layer.frozen for layer in found.layers] == [True]
+
+
+def test_what_is_no_layer_is_called_as_what_it_makes_and_like_no_other_row(tmp_path):
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["x", "turned"], ["gram"]),
+        helper.make_node("MatMul", ["gram", "w"], ["h"]),
+        helper.make_node("MatMul", ["h", "v"], ["y"]),
+    ]
+    weights = {"w": random(3, 3), "v": random(3, 3)}
+    found = looked_at(model_of(nodes, {"x": [1, 3, 4]}, constants=weights), tmp_path)
+    assert [row.name for row in found.layers] == ["MatMul_0", "MatMul_1"]
+    assert [row.name for row in found.others] == ["gram"]
 
 
 def test_a_network_that_does_not_run_has_no_costs_that_depend_on_shapes(tmp_path):

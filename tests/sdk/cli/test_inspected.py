@@ -76,7 +76,11 @@ def test_the_last_row_is_the_whole():
 
 
 @pytest.mark.parametrize(
-    "width, seen, unseen", [(55, ["parameters", "MACs"], ["%", "note"]), (100, ["%", "note"], ["activations"])]
+    "width, seen, unseen",
+    [
+        (55, ["parameters", "MACs", "%"], ["weight", "note"]),
+        (100, ["%", "weight", "note"], ["activations"]),
+    ],
 )
 def test_a_narrow_terminal_shows_fewer_columns(width, seen, unseen):
     lines = shown(width)
