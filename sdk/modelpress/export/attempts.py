@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -149,15 +149,27 @@ def _without_ones(cases: Sequence[Case]) -> tuple[Any, ...]:
 @contextmanager
 def _quiet() -> Iterator[list[warnings.WarningMessage]]:
     """Catch what the exporters warn of, and keep what they print and log of themselves off the caller's screen."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    handlers = _log_handlers()
+    for handler in handlers:
+        handler.addFilter(_nothing)
     try:
-        with warnings.catch_warnings(record=True) as caught, redirect_stdout(StringIO()):
+        with warnings.catch_warnings(record=True) as caught, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("always")
             yield caught
     finally:
-        log.setLevel(level)
+        for handler in handlers:
+            handler.removeFilter(_nothing)
+
+
+def _log_handlers() -> set[logging.Handler]:
+    """Torch's own, of its many loggers; those that the caller gave to the root still hear them."""
+    known = logging.root.manager.loggerDict.items()
+    loggers = [log for name, log in known if name.partition(".")[0] == "torch" and isinstance(log, logging.Logger)]
+    return {handler for log in loggers for handler in log.handlers}
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def _reason(error: BaseException) -> str:
