@@ -49,6 +49,8 @@ def advice(shapes: Shapes, tried: Fit | None = None) -> str:
     differing = len(compare(shapes, best))
     if differing == 0:
         return f"The tensors are those of {best}."
+    if not own_of(best).keys() & shapes.keys():
+        return "None is called as in the zoo: rename them (a prefix, perhaps); what is not in it is uploaded as ONNX."
     if tried is not None and differing >= len(compare(shapes, tried)):
         return (
             "Where the width, the depth or the images are not the paper's, say so; a network that is not in the zoo "

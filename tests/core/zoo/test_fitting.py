@@ -76,6 +76,13 @@ def test_a_confused_name_is_refused_and_the_right_one_told(held, said):
     assert f"The tensors are those of {held} (10 classes" in caught.value.hint
 
 
+def test_names_that_no_network_has_are_near_to_none():
+    shapes = {f"net.{name}": shape for name, shape in shapes_of("resnet20").items()}
+    with pytest.raises(CheckpointMismatch) as caught:
+        fit_to(shapes, asked("resnet20"))
+    assert caught.value.hint.startswith("None is called as in the zoo: rename them (a prefix, perhaps)")
+
+
 def test_images_that_can_not_be_guessed_are_asked_for():
     shapes = shapes_of("lenet_5", sample=(1, 45, 45))
     with pytest.raises(CheckpointMismatch) as caught:
