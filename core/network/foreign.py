@@ -14,6 +14,8 @@ def foreign(data: bytes) -> tuple[str, str] | None:
         return _archive(data)
     if data.startswith(PICKLES) or LEGACY_TORCH in data[:32]:
         return "a Python pickle, such as an old torch checkpoint, which can run code", WEIGHTS
+    if data.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the file that it stands for", "Fetch that with `git lfs pull` and upload it."
     if data.startswith(b"\x89HDF\r\n\x1a\n"):
         return "HDF5, such as Keras writes", "Convert it with tf2onnx on your own machine and upload the .onnx file."
     if data[4:8] == b"TFL3":

@@ -54,6 +54,7 @@ def zipped(*names: str) -> bytes:
         (lambda: b"\x89HDF\r\n\x1a\n" + bytes(64), "HDF5", "tf2onnx"),
         (lambda: b"\x1c\0\0\0TFL3" + bytes(64), "TensorFlow Lite", "--tflite"),
         (lambda: b"\x1c\0\0\0ORTM" + bytes(64), "onnxruntime", "made from"),
+        (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS", "git lfs pull"),
         (lambda: b"ptrt" + bytes(64), "TensorRT", "built from"),
     ],
 )
