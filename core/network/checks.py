@@ -38,6 +38,7 @@ def check_model(model: ModelProto) -> ModelProto:
     _check_domains(model)
     check_functions(model)
     _check_references(model.graph)
+    _check_loops(model)
     _check_names(model.graph)
     _check_inputs(model.graph)
     _sort(model.graph)
@@ -78,6 +79,23 @@ def _check_references(graph: GraphProto) -> None:
         for node in inner.node:
             if any(attribute.ref_attr_name for attribute in node.attribute):
                 raise ModelError(f"{describe(node)} has an attribute that refers to one of a function, outside of any")
+
+
+def _check_loops(model: ModelProto) -> None:
+    """onnxruntime reads how often a loop turns even where an empty tensor has nothing to read, and falls over."""
+    loops = [node for node in all_nodes(model) if node.op_type == "Loop" and node.input]
+    if not loops:
+        return
+    stored = {tensor.name: tensor for graph in all_graphs(model.graph) for tensor in graph.initializer}
+    for node in all_nodes(model):
+        if node.op_type == "Constant":
+            stored.update(
+                (name, attribute.t) for name in node.output for attribute in node.attribute if attribute.t.dims
+            )
+    for node in loops:
+        turns = stored.get(node.input[0])
+        if turns is not None and not elements(turns):
+            raise ModelError(f"{describe(node)} is told by {node.input[0]!r} how often to turn, which is empty")
 
 
 def _check_domains(model: ModelProto) -> None:

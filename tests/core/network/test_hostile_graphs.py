@@ -284,6 +284,11 @@ TOLD: dict[str, tuple[Callable[[], ModelProto], type[ModelError], str]] = {
         ModelError,
         "Unsqueeze.*axes",
     ),
+    "a loop whose number of turns is none": (
+        lambda: changed(loop(3), lambda g: g.initializer[0].CopyFrom(constant("turns", np.zeros(0, np.int64)))),
+        ModelError,
+        "Loop node 'mill'.*'turns'.*empty",
+    ),
     "no hidden units": (
         lambda: model(
             [node("LSTM", ["x", "w", "r"], ["y"])],
