@@ -93,8 +93,8 @@ def test_a_model_that_does_not_run_has_no_multiply_accumulates(tmp_path):
 
 
 def test_a_model_that_onnxruntime_has_no_words_for_does_not_run_either(tmp_path):
-    node = helper.make_node("RNN", ["x", "w", "r"], ["y"], hidden_size=1, direction=b"\xff")
-    weights = {"w": f4(1, 1, 2), "r": f4(1, 1, 1)}
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=1, direction=b"\xff")
+    weights = {"w": f4(1, 4, 2), "r": f4(1, 4, 1)}
     assert Costs(model([node], weights, [3, 1, 2]), {"x": f4(3, 1, 2)}, tmp_path).macs is None
 
 
