@@ -19,10 +19,10 @@ import onnx
 
 from bench.record import keep
 from core.network.channels import analyse
+from core.network.channels.surgery import zero_units
+from core.network.channels.units import Channels
 from core.network.network import Network
 from core.network.opaque import OpaqueNode
-from core.network.surgery import zero_units
-from core.network.units import Channels
 from modelpress.problem import ProblemError
 from tests.core.network.agreement import in_torch, written_anew
 from tests.core.network.invariants import Arrays, compare_removal, difference, find_units

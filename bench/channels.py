@@ -17,8 +17,8 @@ import numpy as np
 
 from bench.record import keep
 from core.network.channels import analyse
+from core.network.channels.units import Channels
 from core.network.network import Network
-from core.network.units import Channels
 from core.zoo.architectures import ARCHITECTURES
 from tests.core.network import exports, light, test_light_models, zoo
 from tests.core.network.invariants import (

@@ -11,6 +11,7 @@ from core.measure.costs import Costs, LayerCost
 from core.measure.runner import Arrays
 from core.network.axes import NEW
 from core.network.channels import analyse
+from core.network.channels.units import Channels, ParameterAxis
 from core.network.layer import Layer
 from core.network.names import layer_names, node_name
 from core.network.network import Network
@@ -18,7 +19,6 @@ from core.network.opaque import OpaqueNode
 from core.network.protos import all_nodes
 from core.network.registry import is_native
 from core.network.samples import example_arguments
-from core.network.units import Channels, ParameterAxis
 from modelpress.inspection import Inspection, LayerInfo, OperatorCount, TensorInfo
 from modelpress.problem import FieldProblem, ProblemError, RecipeInvalid
 from modelpress.selection import check_recipe

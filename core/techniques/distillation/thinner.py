@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from core.network.channels import analyse
+from core.network.channels.surgery import remove_units
+from core.network.channels.units import Channels, Group
 from core.network.network import Network
-from core.network.surgery import remove_units
-from core.network.units import Channels, Group
 from modelpress.problem import StepError
 
 ROUND_TO = 8

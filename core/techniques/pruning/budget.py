@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.network.units import Channels, Group, ParameterAxis
+from core.network.channels.units import Channels, Group, ParameterAxis
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.network.channels import analyse
+from core.network.channels.surgery import remove_units
+from core.network.channels.units import Channels, Group
 from core.network.layer import Layer
 from core.network.network import Network
 from core.network.ops.recurrent import Recurrent
 from core.network.shapes import value_shapes
-from core.network.surgery import remove_units
-from core.network.units import Channels, Group
 from core.techniques.pruning import scores
 from core.techniques.pruning.budget import CostModel, LayerCost, Pruner
 from core.techniques.registry import technique

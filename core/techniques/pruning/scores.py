@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.network.channels.units import Channels, ParameterAxis
 from core.network.network import Network
-from core.network.units import Channels, ParameterAxis
 
 Scores = NDArray[np.float64]
 

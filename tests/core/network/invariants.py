@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from core.network.channels import analyse
+from core.network.channels.surgery import remove_units, zero_units
+from core.network.channels.units import Channels
 from core.network.network import Network
-from core.network.surgery import remove_units, zero_units
-from core.network.units import Channels
 from tests.core.network.models import run_each, run_onnx
 
 Arrays = dict[str, np.ndarray]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from core.network import Network
 from core.network.channels import analyse
-from core.network.identities import unit_mask
+from core.network.channels.identities import unit_mask
 from core.network.ops import padding, shape
 from tests.core.network.agreement import assert_agrees, native
 from tests.core.network.invariants import Subject, check_removal, compare_removal, locked_because

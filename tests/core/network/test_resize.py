@@ -11,10 +11,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from core.network import Network
 from core.network.channels import analyse
+from core.network.channels.surgery import remove_units, zero_units
 from core.network.ops import fitted_resize, resize
 from core.network.ops.fitted_resize import POLICIES
 from core.network.ops.interpolation import NEAREST, ROUNDINGS, TRANSFORMS
-from core.network.surgery import remove_units, zero_units
 from tests.core.network.agreement import assert_agrees, native
 from tests.core.network.invariants import compare_removal, locked_because
 from tests.core.network.models import model_of, random, run_onnx

@@ -16,10 +16,10 @@ from onnx import helper
 from torch import Tensor, nn
 
 from core.network.channels import analyse
-from core.network.identities import Identities
+from core.network.channels.identities import Identities
+from core.network.channels.surgery import remove_units, zero_units
+from core.network.channels.units import Channels
 from core.network.network import Network
-from core.network.surgery import remove_units, zero_units
-from core.network.units import Channels
 from tests.core.network.invariants import compare_removal
 from tests.core.network.models import model_of, random
 

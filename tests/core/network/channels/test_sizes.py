@@ -241,7 +241,7 @@ def test_a_width_that_numbers_are_repeated_by_stays() -> None:
     )
     assert locked_because(analyse(Network.from_proto(subject.model))) == {
         "it is an output of the model": {"y"},
-        "numbers is laid out by its size": {"a"},
+        "numbers depends on its size": {"a"},
     }
 
 
@@ -269,5 +269,36 @@ def test_a_width_that_says_how_many_are_taken_stays() -> None:
     )
     assert locked_because(analyse(Network.from_proto(subject.model))) == {
         "it is an output of the model": {"y"},
-        "largest is laid out by its size": {"a"},
+        "largest depends on its size": {"a"},
     }
+
+
+@pytest.mark.parametrize("way", ["Range", "OneHot", "Mod", "Equal"])
+def test_a_width_that_any_other_number_is_computed_from_stays(way: str) -> None:
+    nodes = {
+        "Range": [node("Range", ["zero", "number", "step"], ["places"]), node("Gather", ["flat", "places"], ["g"], axis=1)],
+        "OneHot": [node("OneHot", ["place", "number", "levels"], ["hot"]), node("Expand", ["hot", "all"], ["g"])],
+        "Mod": [node("Mod", ["number", "three"], ["place3"]), node("Gather", ["flat", "place3"], ["g0"], axis=1),
+                node("Unsqueeze", ["g0", "one"], ["g"])],
+        "Equal": [node("Equal", ["number", "eight"], ["is8"]), node("Where", ["is8", "flat", "other"], ["g"])],
+    }  # fmt: skip
+    subject = measured(
+        node("Squeeze", ["width"], ["number"]),
+        node("Flatten", ["x"], ["flat"]),
+        *nodes[way],
+        node("ReduceSum", ["g", "one"], ["sum"]),
+        node("Reshape", ["sum", "image"], ["z"]),
+        zero=0,
+        step=1,
+        three=3,
+        eight=8,
+        one=[1],
+        place=[2],
+        levels=np.float32([0, 1]),
+        all=[1, 8],
+        other=np.float32(2),
+        image=[-1, 1, 1, 1],
+    )
+    channels = analyse(Network.from_proto(subject.model))
+    assert shares(channels)["a"] == 0.0
+    assert any(reason.endswith(" depends on its size") for reason in channels.locked.values())

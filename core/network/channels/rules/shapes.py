@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from core.network.axis_runs import Run, runs
-from core.network.carriers import Carried, Carrier, trimmed
-from core.network.channel_sizes import (
+from core.network.channels.axis_runs import Run, runs
+from core.network.channels.carriers import Carried, Carrier, trimmed
+from core.network.channels.sizes import (
     count_computed,
     depends_on_channels,
     depends_on_rows,
@@ -18,9 +18,9 @@ from core.network.channel_sizes import (
     moved_by,
     sources,
 )
+from core.network.channels.trace import Trace, rule
 from core.network.ops import shape
 from core.network.tensors import FLOATS
-from core.network.trace import Trace, rule
 
 
 @rule(shape.reshape, shape.reshape_to, shape.flatten)

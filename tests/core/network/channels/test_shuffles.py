@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from core.network.channels.shuffles import Shuffle, find_shuffles
 from core.network.network import Network
 from core.network.shapes import value_shapes
-from core.network.shuffles import Shuffle, find_shuffles
 
 
 def chained(shape: list[int], moves: list[tuple[str, list[int]]]) -> Network:

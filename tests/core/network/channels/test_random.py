@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from onnx import ModelProto
 
 from core.network.channels import analyse
+from core.network.channels.surgery import zero_units
 from core.network.network import Network
-from core.network.surgery import zero_units
 from tests.core.network.invariants import Subject, compare_removal, find_units
 from tests.core.network.models import run_onnx
 from tests.core.network.test_random_graphs import EXAMPLE, graphs, quickly

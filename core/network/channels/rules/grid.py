@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import fx
 
-from core.network.carriers import Carried, Carrier
-from core.network.channel_arithmetic import aligned
+from core.network.channels.carriers import Carried, Carrier
+from core.network.channels.rules.arithmetic import aligned
+from core.network.channels.trace import Trace, rule
 from core.network.ops.grid import affine_grid, grid_sample
-from core.network.trace import Trace, rule
 
 
 @rule(grid_sample)

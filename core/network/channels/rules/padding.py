@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from core.network.carriers import Carried, Carrier
-from core.network.channel_moves import alone
-from core.network.channel_sizes import evaluated, in_every_run, sources
+from core.network.channels.carriers import Carried, Carrier
+from core.network.channels.rules.moves import alone
+from core.network.channels.sizes import evaluated, in_every_run, sources
+from core.network.channels.trace import Trace, rule
 from core.network.ops import padding, same_padding
-from core.network.trace import Trace, rule
 
 
 @rule(padding.pad)

@@ -1,7 +1,7 @@
 """Channels: what can be removed for real, and what goes with it.
 
 Every index of every axis gets an identity; identities are pushed through the graph by the rules of the
-`channel_*.py` files. A unit is a class of identities with every (parameter, axis, index) where it occurs. Correct by
+`rules`. A unit is a class of identities with every (parameter, axis, index) where it occurs. Correct by
 one invariant: the network with every occurrence of a unit zeroed in its parameters and the network with the unit
 removed give the same outputs.
 
@@ -10,27 +10,12 @@ arXiv:2301.12900. Ours follows single channels rather than whole dimensions, so 
 shortcuts need no offsets, and channel shuffles hold nothing together.
 """
 
-from core.network import (  # noqa: F401  they register the rules
-    channel_arithmetic,
-    channel_attention,
-    channel_grid,
-    channel_moves,
-    channel_padding,
-    channel_patches,
-    channel_picking,
-    channel_places,
-    channel_recurrent,
-    channel_reductions,
-    channel_resize,
-    channel_rules,
-    channel_shapes,
-    channel_signals,
-)
-from core.network.channel_sizes import hold_sizes
+from core.network.channels import rules  # noqa: F401  they register themselves
+from core.network.channels.sizes import hold_sizes
+from core.network.channels.trace import Trace
+from core.network.channels.units import Channels
 from core.network.network import Network
 from core.network.shapes import value_shapes
-from core.network.trace import Trace
-from core.network.units import Channels
 
 
 def analyse(network: Network, *, approximate: bool = False) -> Channels:

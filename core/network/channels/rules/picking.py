@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import fx
 
-from core.network.carriers import Carried, Carrier
-from core.network.channel_sizes import follow, is_nothing
-from core.network.identities import Ids
+from core.network.channels.carriers import Carried, Carrier
+from core.network.channels.following import follow, is_nothing
+from core.network.channels.identities import Ids
+from core.network.channels.trace import Trace, rule
 from core.network.ops.picking import gather_elements, gather_nd, scatter_elements, scatter_nd, top_k
-from core.network.trace import Trace, rule
 
 
 @rule(top_k)

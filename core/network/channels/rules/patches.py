@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from core.network.carriers import Carried, Carrier
+from core.network.channels.carriers import Carried, Carrier
+from core.network.channels.trace import Trace, rule
 from core.network.ops.patches import center_crop_pad, center_crop_pad_to, col2im, col2im_to
 from core.network.ops.sequences import reverse_sequence
-from core.network.trace import Trace, rule
 
 
 @rule(col2im, col2im_to)

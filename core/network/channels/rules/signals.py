@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import fx
 
-from core.network.carriers import Carried
+from core.network.channels.carriers import Carried
+from core.network.channels.trace import Trace, rule
 from core.network.ops import signal
-from core.network.trace import Trace, rule
 
 
 @rule(signal.dft)

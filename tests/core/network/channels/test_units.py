@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.network.axis_runs import runs
-from core.network.carriers import Carrier, trimmed
-from core.network.units import Balance, _parts, remaining_sizes
+from core.network.channels.axis_runs import runs
+from core.network.channels.carriers import Carrier, trimmed
+from core.network.channels.units import Balance, _parts, remaining_sizes
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.data())

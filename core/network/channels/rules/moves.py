@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from core.network.carriers import Carried, Carrier
-from core.network.channel_sizes import copies, evaluated, follow, in_every_run
-from core.network.identities import NONE, Ids
+from core.network.channels.carriers import Carried, Carrier
+from core.network.channels.following import copies, follow
+from core.network.channels.identities import NONE, Ids
+from core.network.channels.sizes import evaluated, in_every_run
+from core.network.channels.trace import Trace, rule
+from core.network.channels.units import Literal
 from core.network.ops import pool, shape
-from core.network.trace import Trace, rule
-from core.network.units import Literal
 
 
 @rule(pool.max_pool, pool.average_pool, pool.lp_pool, pool.pool_same)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from core.network.identities import Ids
+from core.network.channels.identities import Ids
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from core.network.carriers import Carried, Carrier
-from core.network.channel_rules import FORMULA
-from core.network.channel_sizes import follow, is_nothing
-from core.network.identities import Ids
+from core.network.channels.carriers import Carried, Carrier
+from core.network.channels.following import follow, is_nothing
+from core.network.channels.identities import Ids
+from core.network.channels.rules.layers import FORMULA
+from core.network.channels.trace import Trace, rule
 from core.network.ops.recurrent import Recurrent
-from core.network.trace import Trace, rule
 
 
 @rule(Recurrent)

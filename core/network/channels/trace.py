@@ -1,4 +1,4 @@
-"""Pushing identities through a network: what every rule of the `channel_*.py` files works with."""
+"""Pushing identities through a network: what every rule works with."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from torch import Tensor, fx, nn
 
 from core.formulas import Formula, computed, formula_of
-from core.network.carriers import Axes, Carried, Carrier
-from core.network.identities import NONE, Identities, Ids
+from core.network.channels.carriers import Axes, Carried, Carrier
+from core.network.channels.identities import NONE, Identities, Ids
+from core.network.channels.shuffles import Shuffle, find_shuffles
+from core.network.channels.units import Balance, Channels, Drop, Indices, Literal, ParameterAxis, Pick
 from core.network.network import Network
-from core.network.shuffles import Shuffle, find_shuffles
-from core.network.units import Balance, Channels, Drop, Indices, Literal, ParameterAxis, Pick
 
 Rule = Callable[["Trace", fx.Node], Any]
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from core.network.identities import Ids
+from core.network.channels.identities import Ids
 from core.network.ops import shape
 
 RESHAPES = {shape.reshape, shape.reshape_to, shape.flatten}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import fx
 
-from core.network.carriers import Carried, Carrier
-from core.network.channel_sizes import follow
-from core.network.identities import Ids
-from core.network.trace import Trace
+from core.network.channels.carriers import Carried, Carrier
+from core.network.channels.following import follow
+from core.network.channels.identities import Ids
+from core.network.channels.trace import Trace
 
 
 def contract(

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from core.network.carriers import Carried, Carrier
-from core.network.channel_contraction import contract
-from core.network.channel_sizes import follow
-from core.network.identities import Ids
+from core.network.channels.carriers import Carried, Carrier
+from core.network.channels.following import follow
+from core.network.channels.identities import Ids
+from core.network.channels.rules.contraction import contract
+from core.network.channels.trace import Trace, rule
 from core.network.ops import arithmetic, picking
 from core.network.ops.einsum import einsum
 from core.network.ops.linear import matmul
 from core.network.registry import BROADCASTING, ELEMENTWISE
-from core.network.trace import Trace, rule
 
 PRODUCTS = {arithmetic.mul}
 SUMS = {arithmetic.add, arithmetic.sub, arithmetic.sum_}

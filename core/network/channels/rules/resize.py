@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import fx
 
-from core.network.carriers import Carried
-from core.network.channel_sizes import count_computed, in_every_run
+from core.network.channels.carriers import Carried
+from core.network.channels.sizes import count_computed, in_every_run
+from core.network.channels.trace import Trace, rule
 from core.network.ops import fitted_resize, resize
-from core.network.trace import Trace, rule
 
 
 @rule(resize.resize)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from core.network.carriers import Carried, Carrier
-from core.network.channel_sizes import follow
-from core.network.identities import Ids
+from core.network.channels.carriers import Carried, Carrier
+from core.network.channels.following import follow
+from core.network.channels.identities import Ids
+from core.network.channels.trace import Trace, rule
 from core.network.ops import attention, attention_runtime, cached_attention
-from core.network.trace import Trace, rule
 
 BY_QUERY = {"mask": -3, "bias": -3, "sink": -1}
 """Operands that may differ between the heads of queries, by name, and where they have these."""

@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import fx
 
-from core.network.carriers import Carried, Carrier
-from core.network.channel_rules import pass_convolution
-from core.network.channel_sizes import count_computed
-from core.network.identities import Ids
+from core.network.channels.carriers import Carried, Carrier
+from core.network.channels.identities import Ids
+from core.network.channels.rules.layers import pass_convolution
+from core.network.channels.sizes import count_computed
+from core.network.channels.trace import Trace, rule
 from core.network.ops.deform_conv import DeformConv
 from core.network.ops.pool import max_pool_with_places
 from core.network.ops.roi_align import roi_align
 from core.network.ops.selection import compress
 from core.network.ops.unpool import max_unpool, max_unpool_to
-from core.network.trace import Trace, rule
 
 
 @rule(roi_align)

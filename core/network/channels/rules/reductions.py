@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import fx
 
-from core.network.carriers import Carried
-from core.network.channel_sizes import follow
+from core.network.channels.carriers import Carried
+from core.network.channels.following import follow
+from core.network.channels.trace import Trace, rule
 from core.network.ops import activations, group_norm, layer_norm, norm, reduction
-from core.network.trace import Trace, rule
 
 
 @rule(activations.clip_between, activations.all_kept)

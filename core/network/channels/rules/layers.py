@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from torch import fx, nn
 
-from core.network.carriers import Carried, Carrier, along
-from core.network.identities import Ids
-from core.network.trace import Trace, rule
+from core.network.channels.carriers import Carried, Carrier, along
+from core.network.channels.identities import Ids
+from core.network.channels.trace import Trace, rule
 
 FORMULA = "its weight is stored by a formula that can't be cut"
 

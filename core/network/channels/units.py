@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from core.network.identities import NONE, Ids, unit_mask
+from core.network.channels.identities import NONE, Ids, unit_mask
 
 if TYPE_CHECKING:
     from torch import fx

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from core.formulas.reparametrise import formula_of
-from core.network.identities import kept_positions, unit_mask
+from core.network.channels.identities import kept_positions, unit_mask
+from core.network.channels.units import Channels, Drop, Indices, Literal, ParameterAxis, Pick
 from core.network.network import Network
 from core.network.ops.computed_sizes import place_of_shape, with_shares, with_sizes
 from core.network.ops.shape import expand, expand_to, take
-from core.network.units import Channels, Drop, Indices, Literal, ParameterAxis, Pick
 
 Done = dict[tuple[int, int], object]
 """(id of a tensor or formula, axis) already cut, with the object itself: an id is only its own while it lives."""
