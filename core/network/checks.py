@@ -11,7 +11,7 @@ from onnx.checker import ValidationError
 from core.network import limits
 from core.network.functions import check_functions
 from core.network.order import in_order
-from core.network.protos import all_graphs, all_nodes, all_tensors
+from core.network.protos import all_graphs, all_nodes, all_sparse_tensors, all_tensors
 from core.network.runtime_operators import tell_onnx
 from core.network.sizes import check_held, elements
 from modelpress.problem import ModelError, ModelTooLarge, ModelTruncated
@@ -31,8 +31,8 @@ def check_model(model: ModelProto) -> ModelProto:
     _check_caps(model)
     for tensor in all_tensors(model):
         check_held(tensor)
-    if any(graph.sparse_initializer for graph in all_graphs(model.graph)):
-        raise ModelError("the model has sparse initialisers", hint="Save it with dense ones.")
+    for sparse in all_sparse_tensors(model):
+        limits.check_allocation(sparse.dims)
     if not model.opset_import:
         raise ModelTruncated("the model names no operator set", hint="Every ONNX file does: upload it again, whole.")
     _check_domains(model)
@@ -111,8 +111,9 @@ def _check_domains(model: ModelProto) -> None:
 def _check_names(graph: GraphProto) -> None:
     """Each value has one producer, and each use a producer."""
     producers = {value.name: "the inputs" for value in graph.input}
-    producers.update({tensor.name: "the initialisers" for tensor in graph.initializer})
-    _check_once("initialisers", [tensor.name for tensor in graph.initializer])
+    stored = [*(tensor.name for tensor in graph.initializer), *(one.values.name for one in graph.sparse_initializer)]
+    producers.update(dict.fromkeys(stored, "the initialisers"))
+    _check_once("initialisers", stored)
     _check_once("inputs", [value.name for value in graph.input])
     _check_once("nodes", [node.name for node in graph.node if node.name])
     for node in graph.node:

@@ -2,7 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    SparseTensorProto,
+    TensorProto,
+)
 
 from core.network.limits import MAX_DEPTH
 from modelpress.problem import ModelTooLarge
@@ -47,20 +55,25 @@ def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every tensor that the model stores, wherever it is."""
     for graph in all_graphs(model.graph):
         yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield sparse.values
-            yield sparse.indices
+    for sparse in all_sparse_tensors(model):
+        yield sparse.values
+        yield sparse.indices
     for node in all_nodes(model):
         for attribute in node.attribute:
             yield from attribute.tensors
             if attribute.HasField("t"):
                 yield attribute.t
-            sparse_tensors = list(attribute.sparse_tensors)
+
+
+def all_sparse_tensors(model: ModelProto) -> Iterator[SparseTensorProto]:
+    """Every sparse tensor that the model stores, wherever it is."""
+    for graph in all_graphs(model.graph):
+        yield from graph.sparse_initializer
+    for node in all_nodes(model):
+        for attribute in node.attribute:
+            yield from attribute.sparse_tensors
             if attribute.HasField("sparse_tensor"):
-                sparse_tensors.append(attribute.sparse_tensor)
-            for sparse in sparse_tensors:
-                yield sparse.values
-                yield sparse.indices
+                yield attribute.sparse_tensor
 
 
 def opset_of(imports: Iterable[OperatorSetIdProto]) -> int:

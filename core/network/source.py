@@ -14,6 +14,7 @@ from core.network.functions import inlined
 from core.network.protos import all_graphs, bound_names, captured, opset_of
 from core.network.runtime import value_types
 from core.network.sizes import elements
+from core.network.sparse import densified
 from core.network.tables import PICKS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ Shape = list[int | str | None]
 
 
 class Source:
-    """An index over a proto. `proto` itself is not changed; functions are inlined in the copy that is indexed.
+    """An index over a proto, which is not changed: in the copy that is indexed functions are inlined and tensors dense.
 
     Attributes:
         reading: the normal form as it was imported, once it was.
@@ -35,7 +36,7 @@ class Source:
 
     def __init__(self, proto: ModelProto) -> None:
         self.proto = proto
-        self.model = inlined(proto)
+        self.model = densified(inlined(proto))
         graph = self.model.graph
         self.nodes: list[NodeProto] = list(graph.node)
         self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}

@@ -4,17 +4,17 @@ import math
 from typing import Any
 
 import torch
-from onnx import SparseTensorProto, TensorProto, numpy_helper
-from torch import Tensor
+from onnx import TensorProto, numpy_helper
 
 from core.network.checks import describe
 from core.network.emission import Emission
 from core.network.importer import Builder
-from core.network.limits import MAX_RANK, check_allocation
+from core.network.limits import MAX_RANK
 from core.network.onnx_node import OnnxNode
 from core.network.ops import shape as moves
 from core.network.ops.embedding import build_embedding, is_embedding
 from core.network.registry import TABLES, Call, emits, operator, operator_of
+from core.network.sparse import dense
 from core.network.tensors import ONNX_TYPE, compute_type, storage_array, to_torch
 from core.network.unsupported import Unsupported
 from core.network.values import Value
@@ -44,21 +44,12 @@ def build_constant(builder: Builder, node: OnnxNode) -> Value:
     if attribute.name == "value":
         return builder.constant(to_torch(attribute.t))
     if attribute.name == "sparse_value":
-        return builder.constant(_dense(attribute.sparse_tensor))
+        return builder.constant(dense(attribute.sparse_tensor))
     kinds = {"value_float": torch.float32, "value_floats": torch.float32, "value_int": torch.int64}
     kinds["value_ints"] = torch.int64
     if attribute.name not in kinds:
         raise Unsupported(f"Constant with {attribute.name}")
     return builder.constant(torch.tensor(node.attribute(attribute.name), dtype=kinds[attribute.name]))
-
-
-def _dense(sparse: SparseTensorProto) -> Tensor:
-    """The places of the values are numbers among all, or one number an axis."""
-    values, indices = to_torch(sparse.values), to_torch(sparse.indices)
-    check_allocation(sparse.dims, values.element_size())
-    dense = torch.zeros(list(sparse.dims), dtype=values.dtype)
-    places = torch.unravel_index(indices, dense.shape) if indices.dim() == 1 else indices.unbind(1)
-    return dense.index_put(places, values)
 
 
 @operator("ConstantOfShape")

@@ -276,7 +276,8 @@ def test_a_width_that_says_how_many_are_taken_stays() -> None:
 @pytest.mark.parametrize("way", ["Range", "OneHot", "Mod", "Equal"])
 def test_a_width_that_any_other_number_is_computed_from_stays(way: str) -> None:
     nodes = {
-        "Range": [node("Range", ["zero", "number", "step"], ["places"]), node("Gather", ["flat", "places"], ["g"], axis=1)],
+        "Range": [node("Range", ["zero", "number", "step"], ["places"]),
+                  node("Gather", ["flat", "places"], ["g"], axis=1)],
         "OneHot": [node("OneHot", ["place", "number", "levels"], ["hot"]), node("Expand", ["hot", "all"], ["g"])],
         "Mod": [node("Mod", ["number", "three"], ["place3"]), node("Gather", ["flat", "place3"], ["g0"], axis=1),
                 node("Unsqueeze", ["g0", "one"], ["g"])],
