@@ -125,10 +125,12 @@ class Network:
         """The inputs in the order and of the type in which `graph` takes them.
 
         Raises:
-            StepError: an input is missing.
+            StepError: an input is missing, or a value is given for one that has a default, which is a constant here.
         """
         if missing := [name for name in self.input_names if name not in inputs]:
             raise StepError(f"no values for the inputs {', '.join(missing)}")
+        if given := [name for name in inputs if name in self._source.initializers]:
+            raise StepError(f"the input {given[0]} has a default value, which is a constant here: leave it out")
         nodes = self.graph.graph.find_nodes(op="placeholder")
         values = zip(nodes, self._source.inputs, strict=True)
         return [self._argument(node, inputs[value.name], value.type) for node, value in values]

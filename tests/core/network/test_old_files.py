@@ -11,6 +11,7 @@ import torch
 from onnx import ModelProto, helper, numpy_helper
 
 from core.network import Network
+from modelpress.problem import StepError
 from tests.core.network.agreement import assert_all_close, in_torch
 from tests.core.network.models import model_of, random, run_onnx
 
@@ -35,6 +36,12 @@ def test_initialisers_are_no_inputs():
     network = Network.from_proto(ir3_model())
     assert network.input_names == ["x"]
     assert network.layer("conv").weight.requires_grad
+
+
+def test_no_other_value_is_taken_for_an_initialiser():
+    inputs = {"x": torch.from_numpy(random(1, 3, 8, 8)), "conv_b": torch.ones(4)}
+    with pytest.raises(StepError, match="conv_b has a default value"):
+        Network.from_proto(ir3_model())(inputs)
 
 
 @pytest.mark.parametrize(
