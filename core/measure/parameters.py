@@ -18,6 +18,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from core.measure.macs import attribute, full_name
 from core.measure.scopes import Scope
 from core.network import ops  # noqa: F401  it registers what is native
+from core.network.packed import split_bits
 from core.network.registry import is_native
 from core.network.sizes import BITS, elements
 from core.network.tables import MOVES, PICKS, long_axes, looks_trained
@@ -172,21 +173,14 @@ def _unpacked(node: NodeProto, scope: Scope, packed: np.ndarray) -> np.ndarray:
     """
     bits, columns = attribute(node, "bits", 4), attribute(node, "K", 0)
     rows, blocks = packed.shape[:2]
-    steps = _split_bits(packed.reshape(rows, blocks, -1), bits).astype(np.int64)  # (N, blocks, block_size)
+    steps = split_bits(packed.reshape(rows, blocks, -1), bits).astype(np.int64)  # (N, blocks, block_size)
     zero = np.full((rows, blocks), 2 ** (bits - 1))
     name = node.input[3] if len(node.input) > 3 else ""
     if name and scope.is_constant(name):
         given = _values(scope, NodeProto(), [(3, name)])[name]
-        integers = given if given.dtype.kind == "f" else _split_bits(given.reshape(rows, -1), bits)
+        integers = given if given.dtype.kind == "f" else split_bits(given.reshape(rows, -1), bits)
         zero = integers[:, :blocks]
     return (steps - zero[:, :, None]).reshape(rows, -1)[:, :columns]
-
-
-def _split_bits(packed: np.ndarray, bits: int) -> np.ndarray:
-    """Bytes to their parts of `bits` bits along the last axis, lowest first."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    parts = (packed[..., None] >> shifts) & (2**bits - 1)
-    return parts.reshape(*packed.shape[:-1], -1)
 
 
 def _add(entry: Holding, value: np.ndarray) -> None:

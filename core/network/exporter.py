@@ -43,6 +43,7 @@ SLOTS = {
     "FusedGemm": {"weight": 1, "bias": 2},
     "FusedMatMul": {"weight": 1},
     "TransposeMatMul": {"weight": 1},
+    "MatMulNBits": {"weight": 1, "scales": 2, "zeros": 3, "bias": 5},
     "Attention": {"weight": 1, "bias": 2},
 }
 """At which input of its source node each tensor of a layer is."""

@@ -32,6 +32,7 @@ WEIGHTED = {
     "FusedGemm": 1,
     "FusedMatMul": 1,
     "TransposeMatMul": 1,
+    "MatMulNBits": 1,
     "Attention": 1,
     "Einsum": 1,
 }
@@ -42,6 +43,7 @@ KINDS = {
     "FusedGemm": "Gemm",
     "FusedMatMul": "MatMul",
     "TransposeMatMul": "MatMul",
+    "MatMulNBits": "MatMul",
     "Attention": "MatMul",
     "Einsum": "MatMul",
     "SimplifiedLayerNormalization": "RMSNormalization",
