@@ -1,16 +1,15 @@
 """Attention and RotaryEmbedding of the standard, opsets 23 and later, to and from `attention.py`."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from onnx import TensorProto
-from torch import fx
 
 from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
 from core.network.ops.attention import BIASED, attention, attention_with_state, rotary_embedding
+from core.network.ops.operands import optional_inputs, read_outputs, spread, stripped
 from core.network.registry import Call, emits, operator
 from core.network.unsupported import Unsupported
 from core.network.values import Value
@@ -51,16 +50,6 @@ def _hides(node: OnnxNode) -> bool:
     return has_switches or node.given(6) or any(node.attribute(name, all_) != all_ for name, all_ in SIGHT.items())
 
 
-def optional_inputs(node: OnnxNode, most: int) -> list[Value | None]:
-    """All inputs, None for those left out."""
-    return [node.input(position) if node.given(position) else None for position in range(min(node.count(), most))]
-
-
-def spread(builder: Builder, results: Any, count: int) -> tuple[Value, ...]:
-    """The members of a tuple that was called for, or computed at once."""
-    return builder.unpack(results, count) if isinstance(results, fx.Node) else results
-
-
 def _scale(node: OnnxNode) -> float | None:
     shape = node.shape(0) or [None]
     width, heads = shape[-1], node.attribute("q_num_heads", 1) if len(shape) == 3 else 1
@@ -76,34 +65,6 @@ def emit_attention(out: Emission, call: Call) -> str | tuple[str, ...]:
         return out.node("Attention", stripped(call.inputs), name=call.base, **literals, **window)
     literals["qk_matmul_output_mode"] = call.kwargs["stage"]
     return read_outputs(out, call, "Attention", 4, **literals, **window)
-
-
-def stripped(inputs: Sequence[str]) -> list[str]:
-    """Without the empty names at the end."""
-    names = list(inputs)
-    while names and not names[-1]:
-        names.pop()
-    return names
-
-
-def read_outputs(
-    out: Emission,
-    call: Call,
-    op: str,
-    count: int,
-    inputs: Sequence[str] | None = None,
-    domain: str = "",
-    **attributes: Any,
-) -> Any:
-    """A node of several outputs, of which those that nobody reads are left out."""
-    names = stripped(call.inputs if inputs is None else inputs)
-    made = out.node(op, names, outputs=count, domain=domain, name=call.base, **attributes)
-    read = [0, *(user.args[1] for user in call.node.users)]
-    node = out.nodes[-1]
-    node.output[:] = [name if place in read else "" for place, name in enumerate(made)]
-    while not node.output[-1]:
-        node.output.pop()
-    return made
 
 
 @operator("RotaryEmbedding")

@@ -10,8 +10,9 @@ from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
 from core.network.ops.arithmetic import add
 from core.network.ops.attention import attend, hiding, joined, merge_heads, rotary_embedding, split_heads
-from core.network.ops.attention_files import optional_inputs, read_outputs, rotary_attributes, spread, stripped
+from core.network.ops.attention_files import rotary_attributes
 from core.network.ops.linear import linear
+from core.network.ops.operands import optional_inputs, read_outputs, spread, stripped
 from core.network.ops.shape import concat, gather, split, unsqueeze
 from core.network.registry import Call, emits, operator
 from core.network.unsupported import Unsupported

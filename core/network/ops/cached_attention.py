@@ -22,7 +22,7 @@ from core.network.ops.attention import (
     scores_of,
     split_heads,
 )
-from core.network.ops.attention_files import optional_inputs, spread, stripped
+from core.network.ops.operands import optional_inputs, spread, stripped
 from core.network.ops.shape import split
 from core.network.registry import Call, emits, operator
 from core.network.unsupported import Unsupported

@@ -14,8 +14,8 @@ from core.network.blank import blank
 from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
-from core.network.ops.attention_files import stripped
 from core.network.ops.bilinear import neighbours, rows_of, weighted_sums
+from core.network.ops.operands import stripped
 from core.network.ops.weights import emit_weight
 from core.network.registry import Call, emits, operator
 from core.network.unsupported import Unsupported

@@ -9,7 +9,7 @@ from torch import Tensor
 from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
-from core.network.ops.attention_files import optional_inputs, read_outputs, spread
+from core.network.ops.operands import optional_inputs, read_outputs, spread
 from core.network.registry import ARITHMETIC, PRODUCTS, Call, emits, operator
 from core.network.unsupported import Unsupported
 from core.network.values import Value

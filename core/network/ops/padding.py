@@ -10,7 +10,7 @@ from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.limits import check_allocation
 from core.network.onnx_node import OnnxNode
-from core.network.ops.attention_files import optional_inputs, stripped
+from core.network.ops.operands import optional_inputs, stripped
 from core.network.registry import Call, emits, operator
 from core.network.unsupported import Unsupported
 from core.network.values import Constant, Value

@@ -10,7 +10,7 @@ from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
 from core.network.ops import shape as moves
-from core.network.ops.attention_files import optional_inputs, spread, stripped
+from core.network.ops.operands import optional_inputs, spread, stripped
 from core.network.registry import Call, emits, operator
 from core.network.values import Value
 from modelpress.problem import ModelError

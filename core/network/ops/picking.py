@@ -10,7 +10,7 @@ from core.network.importer import Builder
 from core.network.limits import check_allocation
 from core.network.onnx_node import OnnxNode
 from core.network.ops.arithmetic import together
-from core.network.ops.attention_files import spread
+from core.network.ops.operands import spread
 from core.network.registry import Call, emits, operator, operator_of
 from core.network.unsupported import Unsupported
 from core.network.values import Value

@@ -11,7 +11,7 @@ from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.limits import check_allocation
 from core.network.onnx_node import OnnxNode
-from core.network.ops.attention_files import spread
+from core.network.ops.operands import spread
 from core.network.ops.windows import read_window, same_pads
 from core.network.registry import Call, emits, operator, operator_of
 from core.network.unsupported import Unsupported

@@ -9,7 +9,7 @@ from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.limits import MAX_OPERANDS
 from core.network.onnx_node import OnnxNode
-from core.network.ops.attention_files import read_outputs, spread
+from core.network.ops.operands import read_outputs, spread
 from core.network.ops.shape import reshape, take
 from core.network.registry import Call, emits, operator
 from core.network.values import Value

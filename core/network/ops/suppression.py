@@ -9,7 +9,7 @@ from torch import Tensor
 from core.network.emission import Emission
 from core.network.importer import Builder
 from core.network.onnx_node import OnnxNode
-from core.network.ops.attention_files import optional_inputs, stripped
+from core.network.ops.operands import optional_inputs, stripped
 from core.network.registry import Call, emits, operator
 from core.network.values import Value
 
