@@ -142,7 +142,7 @@ def _follow_reshape(trace: Trace, node: fx.Node, axis: int, ids: Ids) -> bool:
     view = [len(ids) if other == place else 1 for other in new]
     spread = np.broadcast_to(ids.reshape(view), [trace.shape(node)[other] for other in new])
     before = trimmed(Carrier(tuple(old), spread.reshape([trace.shape(source)[other] for other in old])))
-    if before.is_block or not follow(trace, source, before.axis - len(trace.shape(source)), before.ids, node):
+    if len(before.axes) != 1 or not follow(trace, source, before.axis - len(trace.shape(source)), before.ids, node):
         return False
     if node.target is shape.flatten:
         return True

@@ -95,7 +95,9 @@ def hold_sizes(trace: Trace) -> None:
     plane, numbers = shape_plane(trace.graph), set[fx.Node]()
     for node in trace.graph.graph.nodes:
         read = [value for value in node.all_input_nodes if value in numbers]
-        if node in plane and (node.target not in MAKERS or not any(moved_by(trace, value) for value in read)):
+        others = [value for value in node.all_input_nodes if value not in numbers and value.op != "get_attr"]
+        is_number = node in plane and (node.target in SIZES or not others)
+        if is_number and (node.target not in MAKERS or not any(moved_by(trace, value) for value in read)):
             numbers.add(node)
             continue
         for value in read:

@@ -303,3 +303,32 @@ def test_a_width_that_any_other_number_is_computed_from_stays(way: str) -> None:
     channels = analyse(Network.from_proto(subject.model))
     assert shares(channels)["a"] == 0.0
     assert any(reason.endswith(" depends on its size") for reason in channels.locked.values())
+
+
+def test_zeros_like_another_value_are_cut_with_it() -> None:
+    subject = measured(
+        node("Cast", ["sizes"], ["shape"], to=TensorProto.INT64),
+        node("ConstantOfShape", ["shape"], ["zeros"]),
+        node("Sub", ["zeros", "half"], ["least"]),
+        node("Max", ["a", "least"], ["most"]),
+        node("Conv", ["most", "z.weight"], ["z"], "z"),
+        half=np.float32(0.5),
+        **{"z.weight": random(2, 8, 1, 1)},
+    )
+    assert shares(analyse(Network.from_proto(subject.model)))["a"] == 1.0
+    check_removal(subject, 0)
+
+
+def test_a_single_number_that_is_joined_to_a_channel_holds_it() -> None:
+    model = model_of(
+        [
+            node("MatMul", ["x", "a.weight"], ["a"]),
+            node("ReduceMean", ["x"], ["mean"], keepdims=0),
+            node("Reshape", ["mean", "matrix"], ["row"]),
+            node("Concat", ["a", "row"], ["rows"], axis=0),
+            node("MatMul", ["rows", "y.weight"], ["y"]),
+        ],
+        {"x": ["n", 3]},
+        constants={"a.weight": random(3, 1), "y.weight": random(1, 2), "matrix": np.array([1, 1])},
+    )
+    assert shares(analyse(Network.from_proto(model))) == {"a": 0.0, "y": 0.0}
