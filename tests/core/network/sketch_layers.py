@@ -211,3 +211,13 @@ def gemm(sketch: Sketch, x: Value) -> None:
         sketch.add("Gemm", x.name, *tensors, shape=(out,), transB=1, alpha=1.5)
     else:
         sketch.add("com.microsoft.FusedGemm", x.name, *tensors, shape=(out,), transB=1, activation="Relu")
+
+
+@step("com.microsoft.MatMulNBits", rank=1)
+def packed_product(sketch: Sketch, x: Value) -> None:
+    out, width, block = sketch.number(1, 8), x.shape[0], 16
+    blocks = -(-width // block)
+    packed = np.random.default_rng(width).integers(0, 256, (out, blocks, block // 2), np.uint8)
+    tensors = [sketch.typed(packed), sketch.vector(out * blocks, low=0.02, high=0.1)]
+    sizes = {"K": width, "N": out, "bits": 4, "block_size": block}
+    sketch.add("com.microsoft.MatMulNBits", x.name, *tensors, shape=(out,), **sizes)
