@@ -23,6 +23,13 @@ def group_normalize(x: Tensor, *, groups: int, eps: float) -> Tensor:
     return torch.group_norm(x, groups, eps=eps)
 
 
+class GroupNorm(nn.GroupNorm):
+    """torch's own, which refuses a group of one number."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
 def mean_variance_normalize(x: Tensor, *, axes: list[int]) -> Tensor:
     """To mean 0 and variance 1 over `axes`; 1e-9 is added to the deviation, as the standard says."""
     centred = x - x.mean(axes, keepdim=True)
@@ -37,7 +44,7 @@ def build_group_norm(builder: Builder, node: OnnxNode) -> Value:
     if node.opset < 21:
         return _by_group(builder, node, groups, eps)
     if node.is_constant(1) and node.is_constant(2) and not node.is_constant(0):
-        module = nn.GroupNorm(groups, node.tensor(1).numel(), eps=eps)
+        module = GroupNorm(groups, node.tensor(1).numel(), eps=eps)
         module.weight, module.bias = builder.parameter(node, 1), builder.parameter(node, 2)
         return builder.module(module, node.input(0), layer=node.layer)
     rank = node.rank(0)

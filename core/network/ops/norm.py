@@ -35,6 +35,8 @@ def build_batch_norm(builder: Builder, node: OnnxNode) -> Value:
     if any(tensor.dim() != 1 for tensor in tensors):
         raise Unsupported("BatchNormalization with other than vectors")
     rank = node.rank(0)
+    if rank is not None and rank < 2:
+        raise Unsupported("BatchNormalization of a vector")
     kind = BATCH_NORM.get(rank, BatchNormAnyRank) if rank is not None else BatchNormAnyRank
     momentum = round(1.0 - node.attribute("momentum", 0.9), 6)
     module = blank(kind, len(tensors[0]), eps=node.attribute("epsilon", 1e-5), momentum=momentum)

@@ -150,3 +150,21 @@ def test_groups_before_opset_21_have_a_scale_each():
 def test_mean_and_variance(axes: list[int]):
     node = helper.make_node("MeanVarianceNormalization", ["x"], ["y"], axes=axes)
     assert_agrees(model_of([node], {"x": [2, 3, 4, 5]}), {"x": random(2, 3, 4, 5)})
+
+
+def test_groups_of_one_number():
+    """Less its mean it is 0: the bias is left."""
+    vectors = {"s": random(3, seed=1), "b": random(3, seed=2)}
+    node = helper.make_node("GroupNormalization", ["x", "s", "b"], ["y"], num_groups=3)
+    model = model_of([node], {"x": ["n", 3, 1]}, constants=vectors, opset=21, ir_version=10)
+    inputs = {"x": random(2, 3, 1)}
+    assert_all_close(in_torch(native(model), inputs), [np.broadcast_to(vectors["b"][:, None], (2, 3, 1))])
+    assert_all_close(run_onnx(model, inputs), [np.broadcast_to(vectors["b"][:, None], (2, 3, 1))])
+
+
+def test_batch_statistics_of_a_vector_are_onnxruntimes():
+    vectors = {name: random(1, seed=k) + 2 for k, name in enumerate("sbmv")}
+    node = helper.make_node("BatchNormalization", ["x", *vectors], ["y"])
+    model = model_of([node], {"x": [4]}, constants=vectors)
+    inputs = {"x": random(4)}
+    assert_all_close(in_torch(Network.from_proto(model), inputs), run_onnx(model, inputs))
