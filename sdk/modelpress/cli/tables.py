@@ -52,7 +52,7 @@ def comparison(result: Result) -> Table:
     before, after = _ends(result)
     title = f"original against {after.name}, 95 % intervals in brackets" if after else ""
     numbers = ("before", "after", "ratio")
-    table = plain_table("metric", "before", "after", "ratio", whole=("metric", *numbers), numbers=numbers)
+    table = plain_table("metric", "before", "after", "ratio", whole=("metric", "ratio"), numbers=numbers)
     table.title = title
     old, new = _figures(before), _figures(after)
     for metric in dict.fromkeys([*old, *new]):

@@ -46,9 +46,9 @@ RESULT = Result(
 )
 
 
-def shown() -> list[str]:
+def shown(width: int = 100) -> list[str]:
     text = StringIO()
-    show_result(RESULT, Console(file=text, width=100))
+    show_result(RESULT, Console(file=text, width=width))
     return text.getvalue().splitlines()
 
 
@@ -72,6 +72,11 @@ def test_a_time_is_compared_with_the_original_measured_in_turn():
 
 def test_what_was_not_measured_is_a_dash():
     assert row("load_ms") == ["load_ms", "-", "-"]
+
+
+def test_no_digit_is_cut_where_there_is_little_room():
+    words = " ".join(shown(width=50)).split()
+    assert {"99.00", "[97.0,", "99.5]", "98.00", "0.990", "1,287,254", "latency_ms_b1", "0.500"} <= set(words)
 
 
 def test_the_surveys_figures_steps_and_warnings_are_told():
