@@ -6,7 +6,6 @@ The figures of files tried before are kept in the folder until those are named o
 """
 
 import json
-import multiprocessing
 import statistics
 import time
 import traceback
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from bench.limited import in_time
 from bench.record import keep
 from core.network.channels import analyse
 from core.network.channels.surgery import zero_units
@@ -30,6 +30,7 @@ from tests.core.network.invariants import Subject as Case
 from tests.core.network.models import run_onnx
 
 SECONDS = 180
+LATE, DIED = ({"failure": text} for text in (f"not done after {SECONDS} s", "the process died"))
 CLOSE = 1e-5
 ROUNDINGS = 10
 """How many times the spread of onnxruntime's own roundings is allowed, where that is more than CLOSE: in deep networks,
@@ -48,27 +49,13 @@ def main(arguments: list[str]) -> None:
     for path in paths:
         kept = figures / f"{path.stem}.json"
         if (path.stem in names) if names else not kept.exists():
-            found = in_time(path)
+            found = in_time(SECONDS, lambda path=path: tell(path), LATE, DIED)
             kept.write_text(json.dumps(found, indent=1))
             print(path.stem, verdict(found), flush=True)
     found = {path.stem: json.loads(path.read_text()) for path in sorted(figures.glob("*.json"))}
     if not names:
         aside = {path.stem: path.read_text() for path in sorted(folder.glob("*.txt"))}
         keep("architectures", summary(found, aside))
-
-
-def in_time(path: Path) -> dict[str, Any]:
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: theirs.send(tell(path)))
-    process.start()
-    try:
-        found = ours.recv() if ours.poll(SECONDS) else {"failure": f"not done after {SECONDS} s"}
-    except EOFError:
-        found = {"failure": "the process died"}
-    process.kill()
-    process.join()
-    return found
 
 
 def tell(path: Path) -> dict[str, Any]:

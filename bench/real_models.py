@@ -6,7 +6,6 @@ is written by a process of its own within a limit of time, as `NAME.onnx` with i
 can't be written, or serves nothing, leaves its reason in `NAME.txt`; what a folder has already is not written again.
 """
 
-import multiprocessing
 import os
 import sys
 import time
@@ -21,6 +20,7 @@ import torch
 from bench.exported import language, torchvision_models, vision
 from bench.exported.subject import Subject
 from bench.exported.weights import draw, drawn, settle
+from bench.limited import in_time
 
 SECONDS = 150
 OPSET = 18
@@ -36,25 +36,15 @@ def main(arguments: list[str]) -> None:
     for name in names:
         if not (folder / f"{name}.onnx").exists() and not (folder / f"{name}.txt").exists():
             began = time.monotonic()
-            reason = in_time(folder, name)
+            late = f"not written within {SECONDS} s"
+            reason = in_time(SECONDS, lambda name=name: write(folder, name), late, "the process died")
             print(f"{name}: {reason or 'written'}, {time.monotonic() - began:.0f} s", flush=True)
             if reason:
                 (folder / f"{name}.txt").write_text(reason)
 
 
-def in_time(folder: Path, name: str) -> str:
+def write(folder: Path, name: str) -> str:
     """Why the network was not written; nothing if it was."""
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=write, args=(folder, name, theirs))
-    process.start()
-    reason = ours.recv() if ours.poll(SECONDS) else f"not written within {SECONDS} s"
-    process.kill()
-    process.join()
-    return reason
-
-
-def write(folder: Path, name: str, pipe) -> None:
     warnings.simplefilter("ignore")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the exporters talk
     os.dup2(1, 2)
@@ -76,7 +66,7 @@ def write(folder: Path, name: str, pipe) -> None:
     except BaseException as error:  # whatever a library raises is its reason
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     partial.unlink(missing_ok=True)
-    pipe.send(reason)
+    return reason
 
 
 def export(module: torch.nn.Module, inputs: dict[str, torch.Tensor], path: Path, is_dynamic: bool) -> None:

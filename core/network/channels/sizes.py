@@ -97,19 +97,20 @@ def hold_sizes(trace: Trace) -> None:
         read = [value for value in node.all_input_nodes if value in numbers]
         others = [value for value in node.all_input_nodes if value not in numbers and value.op != "get_attr"]
         is_number = node in plane and (node.target in SIZES or not others)
-        if is_number and (node.target not in MAKERS or not any(moved_by(trace, value) for value in read)):
+        is_plain = is_number and node.target not in MAKERS
+        moved = [] if is_plain else [found for value in read for found in moved_by(trace, value)]
+        if is_number and not moved:
             numbers.add(node)
-            continue
-        for value in read:
-            _hold_what_moves(trace, node, value)
+        for carrier, places in moved:
+            _hold(trace, node, carrier, places)
 
 
-def _hold_what_moves(trace: Trace, node: fx.Node, numbers: fx.Node) -> None:
-    for carrier, places in moved_by(trace, numbers):
-        if node in trace.chains:
-            trace.pick_anew(trace.chains[node], carrier.ids)
-        elif any((node, place) not in trace.laid_out for place in places):
-            trace.lock(carrier.ids, f"{trace.name(node)} depends on its size")
+def _hold(trace: Trace, node: fx.Node, carrier: Carrier, places: set[int]) -> None:
+    """Keep channels whose number a node reads at these places, unless it is picked or laid out anew."""
+    if node in trace.chains:
+        trace.pick_anew(trace.chains[node], carrier.ids)
+    elif any((node, place) not in trace.laid_out for place in places):
+        trace.lock(carrier.ids, f"{trace.name(node)} depends on its size")
 
 
 def keep_size(trace: Trace, node: fx.Node, place: int) -> bool:
